@@ -1,0 +1,32 @@
+"""lossops: how wrong is the model, for whom, and how sure are we?
+
+``lossops.evaluate(config)`` scores sharded predictions against sharded labels and returns a `Report`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lossops.config import RunConfig, load_config
+    from lossops.evaluation import evaluate
+    from lossops.report import Report, open_report
+
+__all__ = ["Report", "RunConfig", "evaluate", "load_config", "open_report"]
+
+_HOMES = {
+    "Report": "lossops.report",
+    "RunConfig": "lossops.config",
+    "evaluate": "lossops.evaluation",
+    "load_config": "lossops.config",
+    "open_report": "lossops.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Dask and Numba take seconds to import; a command line that prints its help should not wait for them.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lossops' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

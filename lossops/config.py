@@ -1,0 +1,337 @@
+"""The configuration of a run: the only reader of settings, and the parameter of the Prefect flow."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from lossops.errors import ConfigError, nearest
+from lossops.losses import CATALOGUE, BoundLoss, bind
+from lossops.slices import Axis, Slice
+
+__all__ = ["AxisConfig", "ClusterConfig", "LabelsConfig", "LossConfig", "ModelConfig", "RunConfig", "load_config", "parse_config"]
+
+_MAX_BYTES = 1 << 20
+_MAX_ALIASES = 1000
+_MAX_NODES = 100_000
+_Columns = str | list[str]
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_axes(value: object) -> object:
+    return [value] if isinstance(value, str | Mapping) else value
+
+
+def _not_empty(value: list[Any]) -> list[Any]:
+    if not value:
+        raise ValueError("the list is empty; allowed: at least one")
+    return value
+
+
+def _not_yet(value: object) -> object:
+    if value:
+        raise ValueError("this version does not offer it yet; allowed: leave the key out")
+    return value
+
+
+_Paths = Annotated[list[str], BeforeValidator(_as_list), AfterValidator(_not_empty)]
+_NotYet = Annotated[object, AfterValidator(_not_yet)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LabelsConfig(_Strict):
+    """Where the labels are."""
+
+    path: _Paths = Field(description="file, folder, glob, URL, or a list of these")
+    label: _Columns | None = Field(None, description="label column for losses that name none; a list is one column a class")
+
+
+class ModelConfig(_Strict):
+    """Where the predictions of one model are."""
+
+    path: _Paths = Field(description="file, folder, glob, URL, or a list of these")
+    prediction: _Columns | None = Field(
+        None, description="prediction column for losses that name none; a list is one column a class"
+    )
+
+
+class LossConfig(BaseModel):
+    """A loss of the catalogue, and its parameters as further keys."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    loss: str = Field(description="name in the catalogue", examples=sorted(CATALOGUE))
+    name: str | None = Field(None, description="name in the report; the loss's own if left out")
+    prediction: _Columns | None = Field(None, description="prediction column; the model's if left out")
+    label: _Columns | None = Field(None, description="label column; that of the labels if left out")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"loss": value} if isinstance(value, str) else value
+
+    @property
+    def shown(self) -> str:
+        """The name in the report."""
+        return self.name or self.loss
+
+
+class AxisConfig(_Strict):
+    """One column of a slice, cut into bins if it is numeric."""
+
+    column: str = Field(description="column of the labels or the predictions; labels.X or predictions.X if in both")
+    bins: list[float] | None = Field(None, description="increasing edges; values beyond them form their own bins")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"column": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _increasing(self) -> AxisConfig:
+        if self.bins is not None:
+            if not self.bins:
+                raise ValueError("bins is empty; allowed: at least one edge")
+            if any(low >= high for low, high in zip(self.bins, self.bins[1:], strict=False)):
+                raise ValueError(f"bins {self.bins} do not increase; allowed: increasing edges")
+        return self
+
+
+class ClusterConfig(_Strict):
+    """Where Dask works: without ``workers`` and ``address`` in threads of this process."""
+
+    workers: Annotated[int, Field(ge=1)] | None = Field(None, description="local worker processes")
+    threads: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="threads of each local worker process (1), or of this process (one a core)"
+    )
+    address: str | None = Field(None, description="address of a running Dask scheduler")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ClusterConfig:
+        if self.address is not None and (self.workers is not None or self.threads is not None):
+            raise ValueError("address is given together with workers or threads; allowed: one of them")
+        return self
+
+
+class RunConfig(_Strict):
+    """One evaluation: datasets, models, losses, slices and where the report goes."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = Field(
+        description="names the report folder: letters, digits, - and _"
+    )
+    labels: LabelsConfig
+    models: dict[str, ModelConfig] = Field(description="one or more models by name", min_length=1)
+    key: Annotated[list[str] | None, BeforeValidator(_as_list)] = Field(
+        None, description="column or columns that pair rows; without it rows pair by shard and position"
+    )
+    weight: str | None = Field(None, description="column of the sample weight")
+    unit: Annotated[str | None, AfterValidator(_not_yet)] = Field(None, description="not in this version")
+    losses: Annotated[list[LossConfig], AfterValidator(_not_empty)]
+    slices: list[Annotated[list[AxisConfig], BeforeValidator(_as_axes), AfterValidator(_not_empty)]] = Field(
+        default_factory=list, description="columns, crosses of columns, numeric columns with bins"
+    )
+    convention: str = Field("keras", description="whose rules hold at the edge of probabilities")
+    on_invalid: Literal["count", "fail"] = Field("count", description="what a row with an impossible value does")
+    baseline: Annotated[str | None, AfterValidator(_not_yet)] = Field(None, description="not in this version")
+    gates: Annotated[list[Any], AfterValidator(_not_yet)] = Field(default_factory=list, description="not in this version")
+    output: str = Field("reports", description="folder or URL of the reports")
+    cluster: ClusterConfig | None = Field(None, description="null: this process")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        for place, loss in enumerate(self.losses):
+            try:
+                self._bind(loss)
+            except ConfigError as error:
+                raise ValueError(f"losses.{place}: {error}") from error
+        _distinct("losses", [loss.shown for loss in self.losses], "give each its own name")
+        _distinct("slices", [str(axes) for axes in self.slices], "name each slice once")
+        _distinct("key", self.key or [], "name each column once")
+        return self
+
+    def _bind(self, loss: LossConfig) -> BoundLoss:
+        return bind(loss.loss, loss.model_extra or {}, self.convention)
+
+    @property
+    def bound_losses(self) -> tuple[BoundLoss, ...]:
+        """Every loss with its parameters and convention fixed, in the order of the config."""
+        return tuple(self._bind(loss) for loss in self.losses)
+
+    @property
+    def chosen_slices(self) -> tuple[Slice, ...]:
+        """Every slice but overall, in the order of the config."""
+        return tuple(
+            Slice(tuple(Axis(axis.column, None if axis.bins is None else tuple(axis.bins)) for axis in axes))
+            for axes in self.slices
+        )
+
+
+def _distinct(key: str, names: Sequence[str], advice: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{key}: {twice[0]!r} occurs more than once; {advice}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that also refuses repeated keys and more aliases than a person would write."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            self._aliases += 1
+            if self._aliases > _MAX_ALIASES:
+                raise ConfigError(f"more than {_MAX_ALIASES} aliases; allowed: at most {_MAX_ALIASES}")
+        return super().compose_node(parent, index)  # type: ignore[no-any-return]
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key, count in Counter(map(str, own)).items():
+            if count > 1:
+                raise ConfigError(f"line {node.start_mark.line + 1}: key {key!r} occurs {count} times; allowed: once")
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str) -> object:
+    try:
+        parsed = yaml.load(text, _Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError("nested too deeply to read") from error
+    _check_size(parsed)
+    return parsed
+
+
+def _check_size(parsed: object) -> None:
+    waiting, seen = [parsed], 0
+    while waiting:
+        seen += 1
+        if seen > _MAX_NODES:
+            raise ConfigError(f"more than {_MAX_NODES} values once aliases are expanded; allowed: at most {_MAX_NODES}")
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def load_config(path: str, settings: Sequence[str] = ()) -> RunConfig:
+    """Read a config file.
+
+    Args:
+        path: YAML file.
+        settings: ``key=value`` overrides; a dotted key reaches into mappings and lists, the value is YAML.
+
+    Raises:
+        ConfigError: the file is missing or is not a valid config; the message names file, key, value and what is allowed.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; allowed: a readable YAML file") from error
+    if len(content) > _MAX_BYTES:
+        raise ConfigError(f"{path}: larger than 1 MiB; allowed: a config of at most 1 MiB")
+    try:
+        parsed = _parse_yaml(content.decode("utf-8"))
+        if not isinstance(parsed, dict):
+            raise ConfigError(f"the file holds {_kind(parsed)}; allowed: a mapping of keys such as name, labels, models")
+        for setting in settings:
+            _override(parsed, setting)
+        return parse_config(parsed)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}; allowed: a YAML file in UTF-8") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "nothing"
+    names = {str: "a text", list: "a list", dict: "a mapping", bool: "true or false", int: "a number", float: "a number"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _override(parsed: dict[str, Any], setting: str) -> None:
+    key, equals, value = setting.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {setting!r}: allowed: key=value")
+    *parents, last = key.split(".")
+    place: Any = parsed
+    for parent in parents:
+        place = _step(place, parent, key)
+    if isinstance(place, list):
+        place[_list_index(place, last, key)] = _parse_yaml(value)
+    elif isinstance(place, dict):
+        place[last] = _parse_yaml(value)
+    else:
+        raise ConfigError(f"--set {key}: the value above {last!r} is {_kind(place)}; allowed: a mapping or a list")
+
+
+def _step(place: Any, part: str, key: str) -> Any:
+    if isinstance(place, list):
+        return place[_list_index(place, part, key)]
+    if not isinstance(place, dict):
+        raise ConfigError(f"--set {key}: the value above {part!r} is {_kind(place)}; allowed: a mapping or a list")
+    return place.setdefault(part, {})
+
+
+def _list_index(place: list[Any], part: str, key: str) -> int:
+    if not part.isdecimal() or int(part) >= len(place):
+        raise ConfigError(f"--set {key}: {part!r} is not an entry of the list; allowed: 0 to {len(place) - 1}")
+    return int(part)
+
+
+def parse_config(values: Mapping[str, Any]) -> RunConfig:
+    """Validate a config given as a mapping.
+
+    Raises:
+        ConfigError: it is not valid; the message names key, value and what is allowed.
+    """
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "labels": LabelsConfig,
+    "models": ModelConfig,
+    "losses": LossConfig,
+    "slices": AxisConfig,
+    "cluster": ClusterConfig,
+}
+
+
+def _explain(error: ValidationError) -> str:
+    details = error.errors(include_url=False)
+    # A misspelt key is usually reported twice, as unknown and as missing: the unknown one names the culprit.
+    first = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
+    place = [str(part) for part in first["loc"] if not str(part).startswith(("list[", "str", "function-"))]
+    where, found = ".".join(place), first["input"]
+    if first["type"] == "extra_forbidden":
+        fields = (_MODELS.get(place[0], RunConfig) if len(place) > 1 else RunConfig).model_fields
+        return f"{where}: unknown key {place[-1]!r}; {nearest(place[-1], fields)}"
+    if first["type"] == "missing":
+        return f"{where}: this key is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    shown = repr(found) if not isinstance(found, float) or math.isfinite(found) else str(found)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return f"{where}: {message[0].lower()}{message[1:]}; found {shown}"

@@ -1,0 +1,208 @@
+"""Arrow columns to the arrays that kernels take.
+
+Numbers become float64 whatever their storage. What cannot be a number is not hidden in a NaN: a second array tells null
+and wrong length apart from a NaN that was stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from lossops.kernels.checks import Problem
+from lossops.slices import Categories
+
+__all__ = ["Numbers", "categories", "is_category", "is_number", "lengths", "numbers", "scalars", "vector_width", "whole_column"]
+
+Numbers = tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]  # values [rows, width], problems [rows]
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether values of this type are numbers: integers, floats of any width, bool, decimal, or all missing."""
+    if types.is_dictionary(kind):
+        return is_number(kind.value_type)
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal, types.is_null)
+    return any(test(kind) for test in tests)
+
+
+def is_category(kind: pa.DataType) -> bool:
+    """Whether values of this type can name a slice: text, numbers, bool, dates and timestamps."""
+    if types.is_dictionary(kind):
+        return is_category(kind.value_type)
+    text = (types.is_string, types.is_large_string, types.is_string_view, types.is_date, types.is_timestamp)
+    return is_number(kind) or any(test(kind) for test in text)
+
+
+def vector_width(kind: pa.DataType) -> int | None:
+    """Return how many values a row of this type holds: 1 for a number, 0 if it differs by row, None if not numbers."""
+    if is_number(kind):
+        return 1
+    if types.is_fixed_size_list(kind):
+        return int(kind.list_size) if is_number(kind.value_type) else None
+    if types.is_list(kind) or types.is_large_list(kind):
+        return 0 if is_number(kind.value_type) else None
+    if types.is_struct(kind):
+        return kind.num_fields if all(is_number(field.type) for field in kind) else None
+    return None
+
+
+def whole_column(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Return a column as one array; dictionaries of its chunks are brought together."""
+    if isinstance(column, pa.Array):
+        return column
+    if types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    whole = column.combine_chunks()
+    return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
+
+
+class _Window:
+    """Memory of an Arrow buffer as NumPy sees it; writable by declaration so that kernels are compiled only once.
+
+    Kernels never write to their inputs.
+    """
+
+    def __init__(self, owner: Any, address: int, rows: int) -> None:
+        self._owner = owner
+        self.__array_interface__ = {"data": (address, False), "shape": (rows,), "typestr": "<f8", "version": 3}
+
+
+def _floats(column: pa.Array) -> npt.NDArray[np.float64]:
+    """Return the values as float64 [rows]; anything where null."""
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if types.is_null(column.type) or len(column) == 0:
+        return np.zeros(len(column))
+    if types.is_float16(column.type):
+        return column.fill_null(np.float16(0)).to_numpy(zero_copy_only=False).astype(np.float64)
+    if types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    if not types.is_float64(column.type):
+        column = column.cast(pa.float64(), safe=False)
+    address = column.buffers()[1].address + 8 * column.offset
+    return np.asarray(_Window(column, address, len(column)))
+
+
+def _nulls(column: pa.Array) -> npt.NDArray[np.bool_] | None:
+    """Return a mask of null rows, or None if there is none."""
+    if column.null_count == 0 and not types.is_dictionary(column.type):
+        return None
+    return column.is_null().to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def _problems(rows: int, nulls: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.uint8]:
+    problems = np.zeros(rows, dtype=np.uint8)
+    if nulls is not None:
+        problems[nulls] = Problem.NULL
+    return problems
+
+
+def scalars(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    """Return a column of numbers as values and problems, both [rows]."""
+    whole = whole_column(column)
+    return _floats(whole), _problems(len(whole), _nulls(whole))
+
+
+def numbers(columns: Sequence[pa.ChunkedArray], width: int) -> Numbers:
+    """Return one column of numbers or vectors, or one column a class, as values [rows, width] and problems [rows].
+
+    Args:
+        columns: one column, or ``width`` columns of numbers.
+        width: values a row; a list of another length is a problem.
+    """
+    whole = [whole_column(column) for column in columns]
+    if len(whole) > 1:
+        return _side_by_side(whole)
+    column = whole[0]
+    if types.is_fixed_size_list(column.type):
+        return _fixed(column, width)
+    if types.is_list(column.type) or types.is_large_list(column.type):
+        return _lists(column, width)
+    if types.is_struct(column.type):
+        values, problems = _side_by_side(column.flatten())
+        return values, np.maximum(problems, _problems(len(column), _nulls(column)))
+    values, problems = scalars(pa.chunked_array([column]))
+    return values[:, np.newaxis], problems
+
+
+def _side_by_side(columns: Sequence[pa.Array]) -> Numbers:
+    values = np.empty((len(columns[0]), len(columns)))
+    problems = np.zeros(len(columns[0]), dtype=np.uint8)
+    for place, column in enumerate(columns):
+        values[:, place] = _floats(column)
+        np.maximum(problems, _problems(len(column), _nulls(column)), out=problems)
+    return values, problems
+
+
+def _fixed(column: pa.FixedSizeListArray, width: int) -> Numbers:
+    elements = column.values.slice(column.offset * width, len(column) * width)
+    problems = _problems(len(column), _nulls(column))
+    _mark_null_elements(elements, np.arange(len(column)), width, problems)
+    return _floats(elements).reshape(len(column), width), problems
+
+
+def _lists(column: pa.ListArray, width: int) -> Numbers:
+    rows = len(column)
+    offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+    problems = _problems(rows, _nulls(column))
+    problems[(np.diff(offsets) != width) & (problems == 0)] = Problem.WRONG_LENGTH
+    good = np.flatnonzero(problems == 0)
+    elements = column.values
+    if len(good) == rows:
+        elements = elements.slice(offsets[0], rows * width)
+        _mark_null_elements(elements, good, width, problems)
+        return _floats(elements).reshape(rows, width), problems
+    places = (offsets[good][:, np.newaxis] + np.arange(width)).reshape(-1)
+    elements = elements.take(pa.array(places))
+    _mark_null_elements(elements, good, width, problems)
+    values = np.zeros((rows, width))
+    values[good] = _floats(elements).reshape(len(good), width)
+    return values, problems
+
+
+def _mark_null_elements(elements: pa.Array, rows: npt.NDArray[np.int64], width: int, problems: npt.NDArray[np.uint8]) -> None:
+    """Mark the rows whose vector has a null element; ``elements`` holds ``width`` values for each of ``rows``."""
+    nulls = _nulls(elements)
+    if nulls is not None:
+        affected = rows[nulls.reshape(len(rows), width).any(axis=1)]
+        problems[affected[problems[affected] == 0]] = Problem.NULL
+
+
+def lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return how often each list length occurs, int64 [longest + 1]; null lists do not count."""
+    found = pc.list_value_length(whole_column(column)).drop_null().to_numpy(zero_copy_only=False)
+    return np.bincount(found.astype(np.int64)).astype(np.int64) if len(found) else np.zeros(1, dtype=np.int64)
+
+
+def categories(column: pa.ChunkedArray) -> Categories:
+    """Return a column as codes; values keep their Python type, dates and timestamps become text."""
+    whole = whole_column(column)
+    kind = whole.type.value_type if types.is_dictionary(whole.type) else whole.type
+    if types.is_floating(kind):  # one zero, whatever its sign
+        whole = pa.array(_floats(whole) + 0.0, mask=_nulls(whole))
+    elif types.is_null(kind):
+        whole = whole.cast(pa.string())
+    encoded = _encoded(whole)
+    values = encoded.dictionary
+    if types.is_timestamp(values.type) or types.is_date(values.type):
+        values = values.cast(pa.string())
+    codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return Categories.of_values(codes, values.to_pylist(), encoded.is_null().to_numpy(zero_copy_only=False))
+
+
+def _encoded(column: pa.Array) -> pa.DictionaryArray:
+    """Return the column as a dictionary whose values are distinct and not null, which files do not promise."""
+    if not types.is_dictionary(column.type):
+        return column.dictionary_encode()
+    values = column.dictionary
+    if values.null_count or len(values.unique()) < len(values):
+        return column.dictionary_decode().dictionary_encode()
+    return column

@@ -1,0 +1,115 @@
+"""File formats: one small reader each. Another Arrow-readable format is one more entry of ``_READERS``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.csv as pc_csv
+import pyarrow.parquet as pq
+from pyarrow import fs, ipc
+
+from lossops.errors import ShardError
+
+__all__ = ["Reader", "fingerprint", "open_reader"]
+
+_TAIL = 1 << 16
+
+
+class Reader(Protocol):
+    """One open file.
+
+    Attributes:
+        schema: columns and their Arrow types.
+        groups: rows in each part that can be read without the others.
+    """
+
+    schema: pa.Schema
+    groups: tuple[int, ...]
+
+    def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the columns of groups ``first`` to ``last - 1``, in order, in batches of about ``rows`` rows."""
+
+
+class _Parquet:
+    def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
+        self._file = pq.ParquetFile(
+            storage.open_input_file(path),
+            read_dictionary=list(categories),
+            page_checksum_verification=True,
+            pre_buffer=False,
+        )
+        self.schema = self._file.schema_arrow
+        metadata = self._file.metadata
+        self.groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+
+    def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
+        yield from self._file.iter_batches(
+            batch_size=rows, row_groups=list(range(first, last)), columns=list(columns), use_threads=False
+        )
+
+
+class _ArrowIpc:
+    def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
+        self._file = ipc.open_file(storage.open_input_file(path))
+        self.schema = self._file.schema
+        self.groups = tuple(self._file.get_batch(i).num_rows for i in range(self._file.num_record_batches))
+
+    def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
+        for i in range(first, last):
+            batch = self._file.get_batch(i)
+            batch.validate(full=True)  # unlike Parquet's, this reader trusts the offsets in the file
+            yield batch.select(list(columns))
+
+
+class _Csv:
+    def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
+        self._open = lambda columns: pc_csv.open_csv(
+            storage.open_input_stream(path), convert_options=pc_csv.ConvertOptions(include_columns=columns)
+        )
+        stream = self._open([])
+        self.schema = stream.schema
+        self.groups = (sum(batch.num_rows for batch in stream),)
+
+    def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
+        if first < last:
+            yield from self._open(list(columns))
+
+
+_READERS: dict[str, tuple[str, Callable[[fs.FileSystem, str, Sequence[str]], Reader]]] = {
+    ".parquet": ("Parquet", _Parquet),
+    ".parq": ("Parquet", _Parquet),
+    ".pq": ("Parquet", _Parquet),
+    ".arrow": ("Arrow IPC", _ArrowIpc),
+    ".ipc": ("Arrow IPC", _ArrowIpc),
+    ".feather": ("Arrow IPC", _ArrowIpc),
+    ".csv": ("CSV", _Csv),
+    ".csv.gz": ("CSV", _Csv),
+}
+
+
+def open_reader(storage: fs.FileSystem, path: str, categories: Sequence[str] = ()) -> Reader:
+    """Open a file by the ending of its name; a file without a known ending is taken for Parquet.
+
+    Args:
+        storage, path: where the file is.
+        categories: columns of text that should come as dictionaries where the format has them.
+
+    Raises:
+        ShardError: the file is not readable as that format.
+    """
+    format_name, reader = next((_READERS[ending] for ending in _READERS if path.lower().endswith(ending)), _READERS[".parquet"])
+    try:
+        return reader(storage, path, categories)
+    except Exception as error:  # readers of damaged files raise errors of many classes
+        raise ShardError(path, f"not a readable {format_name} file: {' '.join(str(error).split())}") from error
+
+
+def fingerprint(storage: fs.FileSystem, path: str, size: int) -> str:
+    """Return 32 hex digits that change with the file's size or its last 64 KiB, where Parquet keeps its footer."""
+    with storage.open_input_file(path) as file:
+        file.seek(max(size - _TAIL, 0))
+        tail = file.read(_TAIL)
+    return hashlib.blake2b(size.to_bytes(8, "big") + tail, digest_size=16).hexdigest()

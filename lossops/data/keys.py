@@ -1,0 +1,155 @@
+"""Keys: what makes a row of one dataset the partner of a row of another.
+
+The same value gives the same key whatever its storage: integers of any width, text in any Arrow string type or
+dictionary, timestamps of any unit, decimals of any scale. Kinds are never mixed, and floats are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from lossops.data.columns import whole_column
+from lossops.errors import InputError
+from lossops.kernels.hashing import combine_keys, hash_bytes
+
+__all__ = ["Keys", "check_key_types", "is_ordered", "read_keys"]
+
+_DECIMAL = pa.decimal256(76, 38)
+_TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of some rows: uint64 ``high`` and ``low``, and a mask of rows in which any key column is null; [rows]."""
+
+    high: npt.NDArray[np.uint64]
+    low: npt.NDArray[np.uint64]
+    null: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.high)
+
+    def same(self, other: Keys) -> bool:
+        """Whether both hold the same keys in the same order, nulls at the same places."""
+        if not (len(self) == len(other) and np.array_equal(self.null, other.null)):
+            return False
+        if self.null.any():
+            known = ~self.null
+            return np.array_equal(self.high[known], other.high[known]) and np.array_equal(
+                self.low[known], other.low[known]
+            )
+        return np.array_equal(self.high, other.high) and np.array_equal(self.low, other.low)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Keys]) -> Keys:
+        """The keys of all parts, in order."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("high", "low", "null")))
+
+
+def _kind(kind: pa.DataType) -> str | None:
+    """Return the kind of key a type makes, or None if it makes none; only keys of one kind can be equal."""
+    if types.is_dictionary(kind):
+        return _kind(kind.value_type)
+    if types.is_timestamp(kind):
+        return "timestamp with a time zone" if kind.tz else "timestamp without a time zone"
+    tests = {
+        "integer": (types.is_integer, types.is_boolean),
+        "text": (types.is_string, types.is_large_string, types.is_string_view),
+        "binary": (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary),
+        "date": (types.is_date,),
+        "decimal": (types.is_decimal,),
+    }
+    return next((name for name, group in tests.items() if any(test(kind) for test in group)), None)
+
+
+def check_key_types(column: str, left: tuple[str, pa.DataType], right: tuple[str, pa.DataType]) -> None:
+    """Check that a key column can be compared between two datasets, each given as (location, type).
+
+    Raises:
+        InputError: a type cannot be a key, or the kinds differ.
+    """
+    for location, kind in (left, right):
+        if types.is_floating(kind):
+            raise InputError(f"key: {column!r} is {kind} in {location}; floats are not keys, because equal numbers can differ in their last bit")
+        if _kind(kind) is None:
+            raise InputError(f"key: {column!r} is {kind} in {location}; allowed: integer, text, binary, date, timestamp, decimal")
+    if _kind(left[1]) != _kind(right[1]):
+        raise InputError(f"key: {column!r} is {left[1]} in {left[0]} and {right[1]} in {right[0]}; allowed: one kind on both sides")
+
+
+def is_ordered(kinds: Sequence[pa.DataType]) -> bool:
+    """Whether keys of these columns compare as numbers, so that ascending order proves them distinct."""
+    return len(kinds) == 1 and types.is_signed_integer(kinds[0])
+
+
+def read_keys(columns: Sequence[pa.ChunkedArray]) -> Keys:
+    """Return the keys of rows from the key columns, in order."""
+    first, *others = [_column_keys(whole_column(column)) for column in columns]
+    null = first.null
+    if others:  # columns are hashed together one by one, in copies
+        high, low = first.high.copy(), first.low.copy()
+        for other in others:
+            combine_keys(high, low, other.high, other.low)
+            null = null | other.null
+        return Keys(high, low, null)
+    return first
+
+
+def _column_keys(column: pa.Array) -> Keys:
+    if types.is_dictionary(column.type):
+        return _dictionary_keys(column)
+    null = column.is_null().to_numpy(zero_copy_only=False)
+    kind = column.type
+    if types.is_integer(kind) or types.is_boolean(kind) or types.is_date(kind):
+        return _integer_keys(column, null)
+    if types.is_timestamp(kind):
+        ticks = column.cast(pa.int64()).fill_null(0).to_numpy()
+        seconds, rest = np.divmod(ticks, _TICKS[kind.unit])
+        nanoseconds = rest * (1_000_000_000 // _TICKS[kind.unit])
+        return Keys(seconds.view(np.uint64), nanoseconds.view(np.uint64), null)
+    if types.is_decimal(kind):
+        column = column.cast(_DECIMAL)
+        column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(column), column.buffers(), offset=column.offset)
+    return _byte_keys(column, null)
+
+
+def _dictionary_keys(column: pa.DictionaryArray) -> Keys:
+    values = _column_keys(column.dictionary)
+    null = column.is_null().to_numpy(zero_copy_only=False)
+    codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    if len(values) == 0:
+        zeros = np.zeros(len(codes), dtype=np.uint64)
+        return Keys(zeros, zeros.copy(), null)
+    return Keys(values.high[codes], values.low[codes], null | values.null[codes])
+
+
+def _integer_keys(column: pa.Array, null: npt.NDArray[np.bool_]) -> Keys:
+    low = np.zeros(len(column), dtype=np.uint64)
+    if types.is_date32(column.type):
+        column = column.cast(pa.int32())
+    elif types.is_date64(column.type):
+        column = column.cast(pa.date32()).cast(pa.int32())
+    elif types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    values = (column.fill_null(0) if column.null_count else column).to_numpy(zero_copy_only=False)
+    if values.dtype == np.uint64:
+        low[values > np.uint64(2**63 - 1)] = 1  # apart from the negative numbers of the same bits
+        return Keys(values, low, null)
+    return Keys(values.astype(np.int64).view(np.uint64), low, null)
+
+
+def _byte_keys(column: pa.Array, null: npt.NDArray[np.bool_]) -> Keys:
+    column = pc.cast(column, pa.large_binary())
+    _, offsets, data = column.buffers()
+    starts = np.frombuffer(offsets, dtype=np.int64, count=len(column) + 1, offset=8 * column.offset)
+    content = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(1, dtype=np.uint8)
+    high, low = np.empty(len(column), dtype=np.uint64), np.empty(len(column), dtype=np.uint64)
+    hash_bytes(content, starts, high, low)
+    return Keys(high, low, null)

@@ -1,0 +1,134 @@
+"""Finding files: paths, folders, globs and URLs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import fsspec
+import pyarrow as pa
+from fsspec.utils import glob_translate
+from pyarrow import fs
+
+from lossops.errors import InputError, nearest
+
+__all__ = ["NULL_PARTITION", "FoundFile", "find_files", "open_storage"]
+
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """One file of a dataset.
+
+    Args:
+        storage: the filesystem it lies on.
+        path: its path there.
+        size: bytes.
+        partition: (column, value) for each ``column=value`` folder below the dataset's root; None is null.
+    """
+
+    storage: fs.FileSystem
+    path: str
+    size: int
+    partition: tuple[tuple[str, str | None], ...]
+
+
+def open_storage(location: str) -> tuple[fs.FileSystem, str]:
+    """Return the filesystem of a path or URL, and the path on it.
+
+    Raises:
+        InputError: the URL's scheme is not known here, or it cannot be opened.
+    """
+    if not _URL.match(location):
+        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(location))
+    try:
+        return fs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass  # not a scheme of pyarrow's own: fsspec knows more
+    try:
+        files, path = fsspec.url_to_fs(location)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{location}: {_one_line(error)}") from error
+    return fs.PyFileSystem(fs.FSSpecHandler(files)), path
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def find_files(locations: Sequence[str]) -> list[FoundFile]:
+    """Return the files that the locations name, in order; folders and globs are sorted by path.
+
+    Files and folders whose name begins with ``_`` or ``.`` are bookkeeping of other tools and are passed over.
+
+    Args:
+        locations: files, folders, globs or URLs.
+
+    Raises:
+        InputError: a location names nothing, or a file is named twice.
+    """
+    found = [file for location in locations for file in _find(location)]
+    paths = set()
+    for file in found:
+        if file.path in paths:
+            raise InputError(f"{file.path}: this file is named more than once by {', '.join(locations)}")
+        paths.add(file.path)
+    return found
+
+
+def _find(location: str) -> list[FoundFile]:
+    storage, path = open_storage(location)
+    try:
+        found = _glob(storage, path) if _WILDCARD.search(path) else _file_or_folder(storage, location, path)
+    except OSError as error:
+        raise InputError(f"{location}: {_one_line(error)}") from error
+    if not found:
+        raise InputError(f"{location}: no data file here; files whose name begins with '_' or '.' are passed over")
+    return found
+
+
+def _file_or_folder(storage: fs.FileSystem, location: str, path: str) -> list[FoundFile]:
+    info = storage.get_file_info(path)
+    if info.type == fs.FileType.NotFound:
+        raise InputError(f"{location}: no such file or folder{_hint(storage, path)}")
+    if info.type == fs.FileType.File:
+        return [FoundFile(storage, info.path, info.size, ())]
+    return [_found(storage, path, entry) for entry in _below(storage, path)]
+
+
+def _hint(storage: fs.FileSystem, path: str) -> str:
+    parent, name = os.path.split(path.rstrip("/"))
+    entries = storage.get_file_info(fs.FileSelector(parent or "/", allow_not_found=True))
+    return f"; {nearest(name, [entry.base_name for entry in entries])}" if entries else ""
+
+
+def _glob(storage: fs.FileSystem, pattern: str) -> list[FoundFile]:
+    wildcard = _WILDCARD.search(pattern)
+    root = pattern[: wildcard.start()].rpartition("/")[0] if wildcard else pattern
+    matches = re.compile(glob_translate(pattern))
+    return [_found(storage, root, entry) for entry in _below(storage, root) if matches.match(entry.path)]
+
+
+def _below(storage: fs.FileSystem, root: str) -> Iterator[fs.FileInfo]:
+    entries = storage.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        relative = entry.path[len(root.rstrip("/")) :].strip("/")
+        if entry.type == fs.FileType.File and not any(part[0] in "_." for part in relative.split("/")):
+            yield entry
+
+
+def _found(storage: fs.FileSystem, root: str, entry: fs.FileInfo) -> FoundFile:
+    folders = entry.path[len(root.rstrip("/")) :].strip("/").split("/")[:-1]
+    pairs = (folder.partition("=") for folder in folders if "=" in folder)
+    partition = tuple((unquote(column), _partition_value(value)) for column, _, value in pairs)
+    return FoundFile(storage, entry.path, entry.size, partition)
+
+
+def _partition_value(value: str) -> str | None:
+    return None if value == NULL_PARTITION else unquote(value)

@@ -1,0 +1,73 @@
+"""The exception tree.
+
+LossopsError
+ +- ConfigError      the configuration cannot be understood                      (exit code 2)
+ +- InputError       a dataset cannot be used as configured                      (exit code 2)
+ |   +- ShardError   one file of a dataset is unreadable or differs from the rest
+ +- RunError         the run itself failed                                       (exit code 3)
+
+A message is one line that names the thing, the value found, what is allowed and where.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "InputError", "LossopsError", "RunError", "ShardError", "nearest"]
+
+
+class LossopsError(Exception):
+    """Base of every error that lossops raises on purpose."""
+
+    exit_code = 3
+
+
+class ConfigError(LossopsError):
+    """The configuration cannot be understood: unknown key, wrong type, unknown loss."""
+
+    exit_code = 2
+
+
+class InputError(LossopsError):
+    """A dataset cannot be used as configured: missing path, missing column, wrong type."""
+
+    exit_code = 2
+
+
+class ShardError(InputError):
+    """One file of a dataset is unreadable or differs from the others.
+
+    Args:
+        shard: path of the file.
+        problem: what is wrong with it, without the path.
+    """
+
+    def __init__(self, shard: str, problem: str) -> None:
+        super().__init__(shard, problem)
+        self.shard = shard
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.problem}"
+
+
+class RunError(LossopsError):
+    """The run failed although configuration and input were accepted."""
+
+
+def nearest(name: str, allowed: Iterable[str], *, limit: int = 12) -> str:
+    """Return the tail of an error message: the nearest allowed spelling, or what is allowed.
+
+    Args:
+        name: what was found.
+        allowed: every allowed spelling.
+        limit: how many allowed spellings to list when none is near.
+    """
+    choices = sorted(set(allowed))
+    folded = {choice.casefold(): choice for choice in reversed(choices)}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    if close:
+        return f"did you mean {folded[close[0]]!r}?"
+    listed = ", ".join(choices[:limit]) or "none"
+    return f"allowed: {listed}{', ...' if len(choices) > limit else ''}"

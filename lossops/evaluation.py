@@ -1,0 +1,117 @@
+"""From a config to a report: the library's front door, and the steps that the Prefect flow takes one by one."""
+
+from __future__ import annotations
+
+import platform
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from lossops.config import RunConfig, load_config, parse_config
+from lossops.engine import Scores, score
+from lossops.kernels.jit import kernel_digest
+from lossops.plan import Plan, make_plan
+from lossops.report import LEDGER, LOSSES, SHARDS, Report, publish
+from lossops.statistics import Summary, summarise
+
+__all__ = ["evaluate", "publish_scores", "utc_now"]
+
+_PACKAGES = ("lossops", "dask", "distributed", "numba", "numpy", "pyarrow", "scipy")
+
+
+def utc_now() -> datetime:
+    """The present moment in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def evaluate(config: RunConfig | Mapping[str, Any] | str) -> Report:
+    """Score a config in this process, without Prefect, and publish the report.
+
+    Args:
+        config: a validated config, a mapping of its keys, or the path of a YAML file.
+
+    Raises:
+        ConfigError: the config is not valid.
+        InputError: a dataset does not fit the config, or is damaged.
+        RunError: the run failed.
+    """
+    if isinstance(config, str):
+        config = load_config(config)
+    elif not isinstance(config, RunConfig):
+        config = parse_config(config)
+    started = utc_now()
+    plan = make_plan(config)
+    return publish_scores(plan, score(plan), started)
+
+
+def publish_scores(plan: Plan, scores: Scores, started: datetime) -> Report:
+    """Turn merged sums into the report's tables and publish them.
+
+    Args:
+        plan: what was planned.
+        scores: what came of it.
+        started: when the run began, UTC.
+
+    Raises:
+        RunError: the report could not be written.
+    """
+    finished = utc_now()
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    tables = {
+        "losses": _table(LOSSES, _loss_rows(plan, scores)),
+        "ledger": _table(LEDGER, (vars(entry) for entry in scores.ledger)),
+        "shards": _table(SHARDS, (vars(record) for record in scores.shards)),
+    }
+    run = {
+        "run_id": run_id,
+        "name": plan.config.name,
+        "outcome": "completed",
+        "started": started.isoformat(timespec="milliseconds"),
+        "finished": finished.isoformat(timespec="milliseconds"),
+        "seconds": (finished - started).total_seconds(),
+        "config": plan.config.model_dump(mode="json"),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+            "kernels": kernel_digest(),
+        },
+        "rows": _row_totals(plan),
+        "alignment": _alignment(plan, scores),
+    }
+    return publish(plan.config.output, plan.config.name, run_id, tables, run)
+
+
+def _table(schema: pa.Schema, rows: Iterator[Mapping[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def _row_totals(plan: Plan) -> dict[str, int]:
+    return {"labels": plan.pairings[0].labels.rows, "predictions": plan.rows}
+
+
+def _alignment(plan: Plan, scores: Scores) -> list[dict[str, Any]]:
+    return [
+        {"models": sorted({task.model for task in pairing.tasks}), "mode": mode, "key": list(pairing.key)}
+        for pairing, mode in zip(plan.pairings, scores.modes, strict=True)
+    ]
+
+
+def _loss_rows(plan: Plan, scores: Scores) -> Iterator[dict[str, Any]]:
+    """Yield the rows of losses.parquet: by model and loss as configured, overall first, then slices by value."""
+    for task in (task for pairing in plan.pairings for task in pairing.tasks):
+        for chosen, table in zip(plan.pairings[0].slices, scores.state.tables, strict=True):
+            found = summarise(table.sums[task.cell]) if task.cell in table.sums else []
+            summaries = dict(zip(table.keys, found, strict=False))
+            for key in sorted(table.keys) or ([()] if not chosen.axes else []):
+                yield {
+                    "model": task.model,
+                    "loss": task.name,
+                    "slice": chosen.label(key),
+                    "slice_columns": chosen.columns,
+                    "slice_values": chosen.values(key),
+                    **vars(summaries.get(key, Summary(0, 0, 0, 0.0))),
+                }

@@ -1,0 +1,1 @@
+"""Compiled loops. NumPy and Numba only; knows nothing of files, tables or configuration."""

@@ -1,0 +1,146 @@
+"""Adding a block of loss values to groups.
+
+A group's state is a row in four arrays:
+
+- ``counts`` int64 [groups, 5]: rows, scored rows, scored rows with a clipped prediction, scored rows with an infinite
+  loss, scored rows whose squares overflow float64
+- ``extremes`` float64 [groups, 2]: smallest and largest loss, +inf and -inf while there is none
+- ``digits`` int64 [groups, columns, DIGITS] and ``tops`` int64 [groups, columns]: exact sums, see `exact`
+
+The columns are the sums of l and l^2 when rows have no weight, and of wl, wl^2, w, w^2, w^2 l, w^2 l^2 when they have.
+Products are carried in two float64, so their rounding stays far below that of the sums.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lossops.kernels.exact import add_term, fma, merge_sums, two_product
+from lossops.kernels.jit import inline, jit
+
+__all__ = [
+    "CLIPPED",
+    "COUNTS",
+    "INFINITE",
+    "OVERFLOWED",
+    "ROWS",
+    "SCORED",
+    "UNWEIGHTED_COLUMNS",
+    "WEIGHTED_COLUMNS",
+    "add_block",
+    "add_weighted_block",
+    "merge_groups",
+]
+
+ROWS, SCORED, CLIPPED, INFINITE, OVERFLOWED = range(5)
+COUNTS = 5
+UNWEIGHTED_COLUMNS = ("wl", "wl2")
+WEIGHTED_COLUMNS = ("wl", "wl2", "w", "w2", "w2l", "w2l2")
+
+
+@inline
+def _count(loss: float, clipped: int, counts: Any, extremes: Any, group: int) -> None:
+    counts[group, SCORED] += 1
+    counts[group, CLIPPED] += clipped
+    if loss < extremes[group, 0]:
+        extremes[group, 0] = loss
+    if loss > extremes[group, 1]:
+        extremes[group, 1] = loss
+
+
+@jit
+def add_block(
+    losses: Any, reasons: Any, clipped: Any, groups: Any, counts: Any, extremes: Any, digits: Any, tops: Any
+) -> None:
+    """Add a block of unweighted losses to their groups.
+
+    Args:
+        losses: float64 [rows]; read only where ``reasons`` is 0, and not NaN there.
+        reasons: uint8 [rows], 0 for a row to score.
+        clipped: uint8 [rows], 1 where the convention changed the prediction.
+        groups: int64 [rows], the row's group.
+        counts, extremes, digits, tops: the state, changed in place.
+    """
+    for i in range(losses.shape[0]):
+        group = groups[i]
+        counts[group, ROWS] += 1
+        if reasons[i] != 0:
+            continue
+        loss = losses[i] + 0.0  # -0.0 becomes 0.0, so that the extremes do not depend on order
+        _count(loss, clipped[i], counts, extremes, group)
+        if math.isinf(loss):
+            counts[group, INFINITE] += 1
+            continue
+        add_term(loss, digits, tops, group, 0)
+        high, low = two_product(loss, loss)
+        if math.isinf(high):
+            counts[group, OVERFLOWED] += 1
+            continue
+        add_term(high, digits, tops, group, 1)
+        add_term(low, digits, tops, group, 1)
+
+
+@jit
+def add_weighted_block(
+    losses: Any,
+    weights: Any,
+    reasons: Any,
+    clipped: Any,
+    groups: Any,
+    counts: Any,
+    extremes: Any,
+    digits: Any,
+    tops: Any,
+) -> None:
+    """Add a block of weighted losses to their groups; ``weights`` float64 [rows], positive where a row is scored."""
+    for i in range(losses.shape[0]):
+        group = groups[i]
+        counts[group, ROWS] += 1
+        if reasons[i] != 0:
+            continue
+        loss, weight = losses[i] + 0.0, weights[i]
+        _count(loss, clipped[i], counts, extremes, group)
+        add_term(weight, digits, tops, group, 2)
+        wl, wl_low = two_product(weight, loss)
+        if math.isinf(wl):
+            counts[group, INFINITE] += 1
+            continue
+        add_term(wl, digits, tops, group, 0)
+        add_term(wl_low, digits, tops, group, 0)
+        wl2 = wl * loss
+        w2 = weight * weight
+        w2l = wl * weight
+        w2l2 = wl * wl
+        if math.isinf(wl2) or math.isinf(w2) or math.isinf(w2l) or math.isinf(w2l2):
+            counts[group, OVERFLOWED] += 1
+            continue
+        add_term(wl2, digits, tops, group, 1)
+        add_term(fma(wl, loss, -wl2) + wl_low * loss, digits, tops, group, 1)
+        add_term(w2, digits, tops, group, 3)
+        add_term(fma(weight, weight, -w2), digits, tops, group, 3)
+        add_term(w2l, digits, tops, group, 4)
+        add_term(fma(wl, weight, -w2l) + wl_low * weight, digits, tops, group, 4)
+        add_term(w2l2, digits, tops, group, 5)
+        add_term(fma(wl, wl, -w2l2) + 2.0 * wl * wl_low, digits, tops, group, 5)
+
+
+@jit
+def _merge_counts(counts: Any, extremes: Any, other_counts: Any, other_extremes: Any, groups: Any) -> None:
+    for i in range(groups.shape[0]):
+        group = groups[i]
+        for column in range(counts.shape[1]):
+            counts[group, column] += other_counts[i, column]
+        extremes[group, 0] = min(extremes[group, 0], other_extremes[i, 0])
+        extremes[group, 1] = max(extremes[group, 1], other_extremes[i, 1])
+
+
+def merge_groups(mine: tuple[Any, Any, Any, Any], other: tuple[Any, Any, Any, Any], groups: Any) -> None:
+    """Add group ``i`` of ``other`` to group ``groups[i]`` of ``mine``, in place.
+
+    Args:
+        mine, other: (counts, extremes, digits, tops).
+        groups: int64 [other groups].
+    """
+    _merge_counts(mine[0], mine[1], other[0], other[1], groups)
+    merge_sums(mine[2], mine[3], other[2], other[3], groups)

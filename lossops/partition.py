@@ -1,0 +1,250 @@
+"""One piece of work: read rows, align them, compute losses, return sums. What a worker runs; needs no Dask."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lossops.data.align import LabelIndex, Seen
+from lossops.data.columns import Numbers, categories, numbers, scalars
+from lossops.data.keys import Keys, read_keys
+from lossops.errors import ShardError
+from lossops.kernels.checks import check_weights
+from lossops.kernels.hashing import strictly_increasing
+from lossops.plan import Pairing, Piece, Source, Task
+from lossops.slices import Axis, Categories, Grouping, group_rows, roll_up
+from lossops.state import Cell, GroupTable, State, Sums, count_reasons
+
+__all__ = ["KeyRange", "Outcome", "score_piece"]
+
+Tables = Mapping[str, pa.Table]  # side -> columns of the aligned rows of a batch
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """The smallest and largest key of rows whose keys strictly increase."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a piece.
+
+    Args:
+        piece: which rows.
+        state: sums of the aligned rows.
+        unaligned: number of predictions by ledger reason that found no partner.
+        seen: which labels were asked for, where rows are joined by key.
+        positions_hold: whether every key equalled its partner's, in ascending order, where rows pair by position.
+        keys: the range of those keys.
+        seconds: time it took.
+    """
+
+    piece: Piece
+    state: State
+    unaligned: Mapping[str, int]
+    seen: Seen | None
+    positions_hold: bool
+    keys: KeyRange | None
+    seconds: float
+
+
+@dataclass
+class _Tally:
+    """What is learnt of alignment while the batches of a piece go by."""
+
+    unaligned: Counter[str]
+    seen: Seen | None
+    holds: bool = True
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def keys(self) -> KeyRange | None:
+        return None if self.first is None or self.last is None else KeyRange(self.first, self.last)
+
+
+def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Outcome:
+    """Score the rows of a piece.
+
+    Args:
+        pairing: what is computed from which columns.
+        piece: which predictions.
+        index: the labels, where rows are joined by key.
+
+    Raises:
+        ShardError: a file is damaged.
+    """
+    begun = time.perf_counter()
+    tally = _Tally(Counter(), Seen.none(index.rows) if index else None)
+    state = State.zero(len(pairing.slices))
+    for tables in _aligned(pairing, piece, index, tally):
+        state = state + _score_batch(pairing, tables)
+        if not tally.holds:
+            break
+    seconds = time.perf_counter() - begun
+    return Outcome(piece, state, tally.unaligned, tally.seen, tally.holds, tally.keys, seconds)
+
+
+def _aligned(pairing: Pairing, piece: Piece, index: LabelIndex | None, tally: _Tally) -> Iterator[Tables]:
+    predictions = _read(pairing, "predictions", piece)
+    if index is not None:
+        return (_join(pairing, table, index, tally) for table in predictions)
+    if pairing.mode == "same":
+        return ({"predictions": table, "labels": table} for table in predictions)
+    pairs = zip(predictions, _read(pairing, "labels", piece), strict=True)
+    return (_by_position(pairing, table, labels, tally) for table, labels in pairs)
+
+
+def _read(pairing: Pairing, side: str, piece: Piece) -> Iterator[pa.Table]:
+    dataset = pairing.labels if side == "labels" else pairing.predictions
+    chosen = "labels" if side == "labels" else "predictions"
+    columns = pairing.read_columns(chosen)  # type: ignore[arg-type]
+    rows = 0
+    text = pairing.text_columns(chosen)  # type: ignore[arg-type]
+    for table in dataset.read(piece.shard, columns, piece.start, piece.stop, pairing.batch_rows, text):
+        rows += table.num_rows
+        yield table
+    if rows != piece.stop - piece.start:
+        expected = f"{piece.stop - piece.start} rows from row {piece.start}"
+        raise ShardError(dataset.shards[piece.shard].path, f"{rows} rows were read where its footer promises {expected}")
+
+
+def _join(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally: _Tally) -> Tables:
+    found = index.match(read_keys([predictions[name] for name in pairing.key]))
+    for reason, mask in (
+        ("null_key", found.null_key),
+        ("no_label", found.no_label),
+        ("duplicate_key", found.duplicate_key),
+    ):
+        tally.unaligned[reason] += int(np.count_nonzero(mask))
+    asked = found.rows[~(found.null_key | found.no_label)]
+    if tally.seen is not None:
+        tally.seen = tally.seen + Seen.of_rows(asked, index.rows)
+    aligned = found.aligned
+    kept = predictions if aligned.all() else predictions.filter(pa.array(aligned))
+    return {"predictions": kept, "labels": index.table.take(pa.array(found.rows[aligned]))}
+
+
+def _by_position(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally) -> Tables:
+    if pairing.key:
+        keys, others = (read_keys([table[name] for name in pairing.key]) for table in (predictions, labels))
+        _compare(keys, others, tally)
+        if keys.null.any():
+            known = pa.array(~keys.null)
+            tally.unaligned["null_key"] += int(np.count_nonzero(keys.null))
+            predictions, labels = predictions.filter(known), labels.filter(known)
+    return {"predictions": predictions, "labels": labels}
+
+
+def _compare(keys: Keys, others: Keys, tally: _Tally) -> None:
+    """Note whether two batches hold the same keys in ascending order, which proves that no key occurs twice."""
+    values = keys.high.view(np.int64)[~keys.null]
+    follows = tally.last is None or not len(values) or int(values[0]) > tally.last
+    tally.holds = tally.holds and follows and keys.same(others) and strictly_increasing(values)
+    if len(values):
+        tally.first = int(values[0]) if tally.first is None else tally.first
+        tally.last = int(values[-1])
+
+
+def _score_batch(pairing: Pairing, tables: Tables) -> State:
+    rows = tables["predictions"].num_rows
+    columns = {axis: _categories(axis, tables[source.side][source.column]) for axis, source in pairing.axes.items()}
+    layout = _layout(pairing, columns, rows)
+    weights, reasons = _weights(pairing.weight, tables, rows)
+    decoded: dict[tuple[str, tuple[str, ...]], Numbers] = {}
+    sums: dict[Cell, list[Sums]] = {}
+    counts: dict[Cell, npt.NDArray[np.int64]] = {}
+    for task in pairing.tasks:
+        own = reasons.copy()
+        losses, clipped = _losses(task, tables, decoded, own)
+        sums[task.cell] = _accumulate(layout, losses, weights, own, clipped)
+        counts[task.cell] = count_reasons(own)
+    return State(
+        tuple(
+            GroupTable(grouping.keys, {cell: found[number] for cell, found in sums.items()})
+            for number, (_, grouping) in enumerate(layout)
+        ),
+        counts,
+    )
+
+
+def _categories(axis: Axis, column: pa.ChunkedArray) -> Categories:
+    if axis.bins is None:
+        return categories(column)
+    values, problems = scalars(column)
+    return axis.cut(values, problems != 0)
+
+
+def _layout(pairing: Pairing, columns: Mapping[Axis, Categories], rows: int) -> list[tuple[int | None, Grouping]]:
+    """Group the rows by every slice; a slice with a finer one is grouped from that one's groups, which are fewer.
+
+    Returns:
+        For each slice the number of the finer slice, or None, and the grouping.
+    """
+    slices = pairing.slices
+    layout: dict[int, tuple[int | None, Grouping]] = {}
+    for number in sorted(range(len(slices)), key=lambda n: -len(slices[n].axes)):
+        mine = set(slices[number].axes)
+        finer = [other for other in layout if mine < set(slices[other].axes)]
+        best = min(finer, key=lambda other: len(layout[other][1].keys), default=None)
+        if best is None or 2 * len(layout[best][1].keys) > rows:
+            layout[number] = None, group_rows(slices[number], columns, rows)
+        else:
+            layout[number] = best, roll_up(slices[number], columns, slices[best], layout[best][1])
+    return [layout[number] for number in range(len(slices))]
+
+
+def _weights(
+    source: Source | None, tables: Tables, rows: int
+) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.uint8]]:
+    reasons = np.zeros(rows, dtype=np.uint8)
+    if source is None:
+        return None, reasons
+    weights, problems = scalars(tables[source.side][source.column])
+    check_weights(weights, problems, reasons)
+    return weights, reasons
+
+
+def _losses(
+    task: Task, tables: Tables, decoded: dict[tuple[str, tuple[str, ...]], Numbers], reasons: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    for side, names, width in (
+        ("labels", task.labels, task.label_width),
+        ("predictions", task.predictions, task.prediction_width),
+    ):
+        if (side, names) not in decoded:
+            decoded[side, names] = numbers([tables[side][name] for name in names], width)
+    labels, label_problems = decoded["labels", task.labels]
+    predictions, prediction_problems = decoded["predictions", task.predictions]
+    task.loss.check(labels, label_problems, predictions, prediction_problems, reasons)
+    losses = task.loss.values(labels, predictions, reasons)
+    return losses, task.loss.clipped(labels, predictions, reasons)
+
+
+def _accumulate(
+    layout: list[tuple[int | None, Grouping]],
+    losses: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64] | None,
+    reasons: npt.NDArray[np.uint8],
+    clipped: npt.NDArray[np.uint8],
+) -> list[Sums]:
+    found = [Sums.zero(len(grouping.keys), weighted=weights is not None) for _, grouping in layout]
+    for number, (finer, grouping) in enumerate(layout):
+        if finer is None:
+            found[number].add_rows(losses, weights, reasons, clipped, grouping.groups)
+    # Finer slices first: a slice may be rolled up from one that is itself rolled up.
+    for number in sorted(range(len(layout)), key=lambda n: -layout[n][1].members.shape[1]):
+        finer, grouping = layout[number]
+        if finer is not None:
+            found[number].add_groups(found[finer], grouping.groups)
+    return found
+

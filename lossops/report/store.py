@@ -1,0 +1,127 @@
+"""Writing and opening reports. A report is complete or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from lossops.data.storage import open_storage
+from lossops.errors import InputError, RunError
+
+__all__ = ["Report", "open_report", "publish"]
+
+_MANIFEST = "run.json"
+_TABLES = ("losses", "ledger", "shards")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run.
+
+    Args:
+        path: folder or URL of the report.
+        losses, ledger, shards: its tables, see `lossops.report.tables`.
+        run: the content of ``run.json``.
+    """
+
+    path: str
+    losses: pa.Table
+    ledger: pa.Table
+    shards: pa.Table
+    run: Mapping[str, Any]
+
+
+def publish(output: str, name: str, run_id: str, tables: Mapping[str, pa.Table], run: Mapping[str, Any]) -> Report:
+    """Write a report to ``<output>/<name>/<run_id>/``.
+
+    On a local disk everything is written to a hidden folder that is renamed when it is complete. Elsewhere ``run.json``
+    is written last, and a folder without it is not a report.
+
+    Args:
+        output: folder or URL of all reports.
+        name, run_id: of this one.
+        tables: losses, ledger and shards.
+        run: what becomes ``run.json``.
+
+    Raises:
+        RunError: the report could not be written; nothing that looks like a report is left.
+    """
+    storage, root = open_storage(output)
+    final = f"{root.rstrip('/')}/{name}/{run_id}"
+    manifest = json.dumps(run, indent=2, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    try:
+        if isinstance(storage, fs.LocalFileSystem):
+            _publish_by_rename(storage, final, tables, manifest)
+        else:
+            _write(storage, final, tables, manifest)
+    except OSError as error:
+        raise RunError(f"output: the report could not be written to {output}: {error}") from error
+    shown = final if isinstance(storage, fs.LocalFileSystem) else f"{output.rstrip('/')}/{name}/{run_id}"
+    return Report(_relative(shown, output), tables["losses"], tables["ledger"], tables["shards"], run)
+
+
+def _relative(path: str, output: str) -> str:
+    """Show a path as the config does: relative if the output is."""
+    return path if os.path.isabs(output) or "://" in output else os.path.relpath(path)
+
+
+def _publish_by_rename(storage: fs.FileSystem, final: str, tables: Mapping[str, pa.Table], manifest: bytes) -> None:
+    folder, run_id = os.path.split(final)
+    hidden = os.path.join(folder, f".{run_id}.partial")
+    try:
+        _write(storage, hidden, tables, manifest)
+        _sync(hidden)
+        os.rename(hidden, final)
+        _sync(folder)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _sync(folder: str) -> None:
+    """Make the names in a folder, and the files in it, outlive a power cut."""
+    for path in (*(entry.path for entry in os.scandir(folder) if entry.is_file()), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _write(storage: fs.FileSystem, folder: str, tables: Mapping[str, pa.Table], manifest: bytes) -> None:
+    storage.create_dir(folder, recursive=True)
+    for name in _TABLES:
+        with storage.open_output_stream(f"{folder}/{name}.parquet") as file:
+            pq.write_table(tables[name], file, compression="zstd", write_page_checksum=True)
+    with storage.open_output_stream(f"{folder}/{_MANIFEST}") as file:
+        file.write(manifest)
+
+
+def open_report(path: str) -> Report:
+    """Open a report.
+
+    Raises:
+        InputError: there is no complete report at this path.
+    """
+    storage, root = open_storage(path)
+    try:
+        with storage.open_input_stream(f"{root.rstrip('/')}/{_MANIFEST}") as file:
+            run = json.loads(file.read())
+        tables = {name: _read_table(storage, f"{root.rstrip('/')}/{name}.parquet") for name in _TABLES}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: not a report, it has no {_MANIFEST}; allowed: <output>/<name>/<run id>") from error
+    except Exception as error:  # readers of damaged files raise errors of many classes
+        raise InputError(f"{path}: the report is damaged: {' '.join(str(error).split())}") from error
+    return Report(path, tables["losses"], tables["ledger"], tables["shards"], run)
+
+
+def _read_table(storage: fs.FileSystem, path: str) -> pa.Table:
+    with storage.open_input_file(path) as file:
+        return pq.read_table(file, page_checksum_verification=True)

@@ -1,0 +1,178 @@
+"""Slices: the groups of rows that losses are reported for.
+
+A slice is a cross of axes; an axis is a column, or a numeric column cut into bins. Every row of a batch falls in exactly
+one group of each slice, so the groups of a slice add up to overall: null has its own group, NaN has its own, and values
+beyond the outermost bin edges have theirs.
+
+A group's key holds ``(rank, value)`` for each axis: rank 0 for a value (the bin's number where there are bins), 1 for
+NaN, 2 for null. Keys are the same in every batch, whatever codes a file uses, and sort in the order of the report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lossops.state import GroupKey
+
+__all__ = ["OVERALL", "Axis", "Categories", "Grouping", "Slice", "group_rows", "roll_up"]
+
+_NAN: tuple[int, object] = (1, 0)
+_NULL: tuple[int, object] = (2, 0)
+_DENSE_LIMIT = 1 << 22  # group numbers up to here are made dense by a table, larger ones by sorting
+
+
+@dataclass(frozen=True)
+class Categories:
+    """A column as group numbers.
+
+    Args:
+        codes: int64 [rows], each in [0, len(keys)).
+        keys: the (rank, value) of each code.
+    """
+
+    codes: npt.NDArray[np.int64]
+    keys: Sequence[tuple[int, object]]
+
+    @classmethod
+    def of_values(
+        cls, codes: npt.NDArray[np.int64], values: Sequence[object], nulls: npt.NDArray[np.bool_]
+    ) -> Categories:
+        """From codes into distinct values, and a mask of null rows; a float NaN among the values gets its own rank."""
+        keys = [_NAN if isinstance(value, float) and math.isnan(value) else (0, value) for value in values]
+        return cls(np.where(nulls, len(keys), codes), [*keys, _NULL])
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction of a slice.
+
+    Args:
+        column: name as the config gives it.
+        bins: increasing finite edges, or None to take the values as they are.
+    """
+
+    column: str
+    bins: tuple[float, ...] | None = None
+
+    def cut(self, values: npt.NDArray[np.float64], nulls: npt.NDArray[np.bool_]) -> Categories:
+        """Sort numbers into the bins ``(-inf, b0), [b0, b1), ..., [bn, inf)``; values and nulls are [rows]."""
+        edges = np.asarray(self.bins)
+        codes = np.searchsorted(edges, values, side="right").astype(np.int64)
+        codes[np.isnan(values)] = len(edges) + 1
+        codes[nulls] = len(edges) + 2
+        return Categories(codes, [*((0, number) for number in range(len(edges) + 1)), _NAN, _NULL])
+
+    def value_text(self, key: tuple[int, object]) -> str | None:
+        """The value of a key as the report prints it; None for null."""
+        rank, value = key
+        if rank:
+            return None if key == _NULL else "NaN"
+        if self.bins is None:
+            return str(value).lower() if isinstance(value, bool) else str(value)
+        edges = (-math.inf, *self.bins, math.inf)
+        low, high = edges[int(str(value))], edges[int(str(value)) + 1]
+        return f"{'(' if math.isinf(low) else '['}{_number(low)}, {_number(high)})"
+
+    def label(self, key: tuple[int, object]) -> str:
+        """One condition of a slice, such as ``cut=Ideal``, ``carat=[0.5, 1)`` or ``cut is null``."""
+        text = self.value_text(key)
+        if text is None:
+            return f"{self.column} is null"
+        return f"{self.column} is NaN" if key == _NAN else f"{self.column}={text}"
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A cross of axes; without axes it is overall."""
+
+    axes: tuple[Axis, ...]
+
+    def label(self, key: GroupKey) -> str:
+        """The slice in words, such as ``overall`` or ``cut=Ideal & color=E``."""
+        return " & ".join(axis.label(part) for axis, part in zip(self.axes, key, strict=True)) or "overall"
+
+    def values(self, key: GroupKey) -> list[str | None]:
+        """The value of each axis as the report prints it."""
+        return [axis.value_text(part) for axis, part in zip(self.axes, key, strict=True)]
+
+    @property
+    def columns(self) -> list[str]:
+        """The column of each axis."""
+        return [axis.column for axis in self.axes]
+
+
+OVERALL = Slice(())
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The groups of one slice that occur in a batch.
+
+    Args:
+        groups: int64, the group of each row, or of each group of a finer slice where it is rolled up from one.
+        members: int64 [groups, axes], the code of each group on each axis.
+        keys: the key of each group.
+    """
+
+    groups: npt.NDArray[np.int64]
+    members: npt.NDArray[np.int64]
+    keys: tuple[GroupKey, ...]
+
+
+def _dense(numbers: npt.NDArray[np.int64], size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return which numbers occur, ascending, and the place of each row's number among them."""
+    if size > _DENSE_LIMIT:
+        found, places = np.unique(numbers, return_inverse=True)
+        return found, places.astype(np.int64)
+    present = np.bincount(numbers, minlength=size) > 0
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[numbers]
+
+
+def _combine(codes: Sequence[npt.NDArray[np.int64]], axes: Sequence[Categories], rows: int) -> Grouping:
+    numbers, size = np.zeros(rows, dtype=np.int64), 1
+    for code, axis in zip(codes, axes, strict=True):
+        if size * len(axis.keys) >= 1 << 62:  # the product would not fit: number the groups so far anew
+            found, numbers = _dense(numbers, size)
+            size = len(found)
+        numbers, size = numbers * len(axis.keys) + code, size * len(axis.keys)
+    _, groups = _dense(numbers, size)
+    first = np.zeros(int(groups.max()) + 1 if rows else 0, dtype=np.int64)
+    first[groups] = np.arange(rows)
+    members = np.stack([code[first] for code in codes], axis=1) if codes else np.zeros((len(first), 0), dtype=np.int64)
+    keys = tuple(tuple(axis.keys[code] for axis, code in zip(axes, member, strict=True)) for member in members)
+    return Grouping(groups, members, keys)
+
+
+def group_rows(chosen: Slice, columns: Mapping[Axis, Categories], rows: int) -> Grouping:
+    """Group the rows of a batch by a slice.
+
+    Args:
+        chosen: the slice.
+        columns: every axis as codes of this batch.
+        rows: number of rows in the batch.
+    """
+    axes = [columns[axis] for axis in chosen.axes]
+    return _combine([axis.codes for axis in axes], axes, rows)
+
+
+def roll_up(chosen: Slice, columns: Mapping[Axis, Categories], finer: Slice, groups: Grouping) -> Grouping:
+    """Group the groups of a finer slice: ``Grouping.groups`` then numbers its groups instead of rows.
+
+    Args:
+        chosen: the slice, whose axes are all among those of ``finer``.
+        columns: every axis as codes of this batch.
+        finer: the finer slice.
+        groups: its groups in this batch.
+    """
+    axes = [columns[axis] for axis in chosen.axes]
+    codes = [groups.members[:, finer.axes.index(axis)] for axis in chosen.axes]
+    return _combine(codes, axes, len(groups.members))

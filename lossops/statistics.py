@@ -1,0 +1,163 @@
+"""State to numbers: means, spreads and intervals. The only place that divides.
+
+Sums are integers, so every quotient is taken of exact integers and rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from lossops.kernels.accumulate import (
+    CLIPPED,
+    INFINITE,
+    OVERFLOWED,
+    ROWS,
+    SCORED,
+    UNWEIGHTED_COLUMNS,
+    WEIGHTED_COLUMNS,
+)
+from lossops.kernels.exact import DIGIT_BITS, DIGITS, EXPONENT_BIAS
+from lossops.state import Sums
+
+__all__ = ["CONFIDENCE", "Summary", "summarise"]
+
+CONFIDENCE = 0.95
+# The products of weighted rows carry a relative error of about 2**-105; a variance that small is rounding.
+_WEIGHTED_NOISE_BITS = 100
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The numbers of one group for one model and loss; None where the data does not determine them.
+
+    Args:
+        rows: aligned rows.
+        rows_valid: scored rows.
+        rows_clipped: scored rows whose prediction the convention changed.
+        weight_sum: sum of the weights of scored rows (their number where there are no weights).
+        mean: sum(w l) / sum(w), in units of the loss.
+        sum: sum(w l).
+        std: sqrt(sum(w (l - mean)^2) / sum(w)), the population form, as numpy.std.
+        std_error: standard error of the mean by linearisation for independent rows (s / sqrt(n) without weights).
+        ci_low, ci_high: interval of level `CONFIDENCE` for the mean, Student t with rows_valid - 1 degrees of freedom.
+        min, max: smallest and largest loss.
+    """
+
+    rows: int
+    rows_valid: int
+    rows_clipped: int
+    weight_sum: float
+    mean: float | None = None
+    sum: float | None = None
+    std: float | None = None
+    std_error: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    min: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True)
+class _Exact:
+    """The number ``integer * 2**exponent``."""
+
+    integer: int
+    exponent: int = 0
+
+    def __mul__(self, other: _Exact) -> _Exact:
+        return _Exact(self.integer * other.integer, self.exponent + other.exponent)
+
+    def __add__(self, other: _Exact) -> _Exact:
+        exponent = min(self.exponent, other.exponent)
+        total = (self.integer << (self.exponent - exponent)) + (other.integer << (other.exponent - exponent))
+        return _Exact(total, exponent)
+
+    def __neg__(self) -> _Exact:
+        return _Exact(-self.integer, self.exponent)
+
+    def over(self, other: _Exact) -> float:
+        """The quotient, correctly rounded."""
+        shift = self.exponent - other.exponent
+        above, below = self.integer << max(shift, 0), other.integer << max(-shift, 0)
+        try:
+            return above / below
+        except OverflowError:
+            return math.copysign(math.inf, above)
+
+
+_ONE = _Exact(1)
+_MINUS_TWO = _Exact(-2)
+
+
+def _exact(digits: npt.NDArray[np.int64], top: int) -> _Exact:
+    integer = 0
+    for digit in digits.tolist():
+        integer = (integer << DIGIT_BITS) + digit
+    return _Exact(integer, DIGIT_BITS * (top - DIGITS + 1) - EXPONENT_BIAS) if integer else _Exact(0)
+
+
+def _columns(sums: Sums, group: int) -> dict[str, _Exact]:
+    names = WEIGHTED_COLUMNS if sums.weighted else UNWEIGHTED_COLUMNS
+    tops = sums.tops[group].tolist()
+    found = {name: _exact(sums.digits[group, i], tops[i]) for i, name in enumerate(names)}
+    if not sums.weighted:
+        count = _Exact(int(sums.counts[group, SCORED]))
+        found |= {"w": count, "w2": count, "w2l": found["wl"], "w2l2": found["wl2"]}
+    return found
+
+
+def _root(value: _Exact, over: _Exact, noise: _Exact) -> float:
+    """sqrt(value / over), where a value no larger than ``noise`` is rounding around zero."""
+    return math.sqrt(value.over(over)) if (value + -noise).integer > 0 else 0.0
+
+
+def _spreads(columns: dict[str, _Exact], rows: int, *, weighted: bool) -> tuple[float, float | None]:
+    """Return the standard deviation and the standard error of the mean."""
+    w, wl = columns["w"], columns["wl"]
+    noise = _Exact(1, -_WEIGHTED_NOISE_BITS) if weighted else _Exact(0)
+    second = w * columns["wl2"]
+    std = _root(second + -(wl * wl), w * w, noise * second)
+    if rows < 2:
+        return std, None
+    largest = w * w * columns["w2l2"]
+    squares = largest + _MINUS_TWO * wl * w * columns["w2l"] + wl * wl * columns["w2"]
+    rows_over = _Exact(rows - 1) * w * w * w * w
+    return std, _root(_Exact(rows) * squares, rows_over, noise * _Exact(rows) * largest)
+
+
+def _summarise_group(sums: Sums, group: int, factors: dict[int, float]) -> Summary:
+    counts = sums.counts[group].tolist()
+    rows = counts[SCORED]
+    columns = _columns(sums, group)
+    weight_sum = columns["w"].over(_ONE)
+    if rows == 0:
+        return Summary(counts[ROWS], 0, 0, 0.0)
+    low, high = sums.extremes[group].tolist()
+    if counts[INFINITE]:
+        return Summary(
+            counts[ROWS], rows, counts[CLIPPED], weight_sum, mean=math.inf, sum=math.inf, min=low, max=high
+        )
+    mean, total = columns["wl"].over(columns["w"]), columns["wl"].over(_ONE)
+    std, error, ci_low, ci_high = None, None, None, None
+    if not counts[OVERFLOWED]:
+        std, error = _spreads(columns, rows, weighted=sums.weighted)
+    if error is not None:
+        reach = factors[rows] * error
+        ci_low, ci_high = mean - reach, mean + reach
+    return Summary(
+        counts[ROWS], rows, counts[CLIPPED], weight_sum, mean, total, std, error, ci_low, ci_high, low, high
+    )
+
+
+def summarise(sums: Sums) -> list[Summary]:
+    """Return the numbers of each group."""
+    counts = np.unique(sums.counts[:, SCORED])
+    counts = counts[counts > 1]
+    quantiles = special.stdtrit(counts - 1, 0.5 + CONFIDENCE / 2)
+    factors = dict(zip(counts.tolist(), quantiles.tolist(), strict=True))
+    return [_summarise_group(sums, group, factors) for group in range(len(sums.counts))]
