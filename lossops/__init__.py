@@ -1,10 +1,11 @@
-"""lossops: how wrong is the model, for whom, and how sure are we?
+"""Loss evaluation of sharded predictions: how wrong is the model, for whom, and how sure are we.
 
 ``lossops.evaluate(config)`` scores sharded predictions against sharded labels and returns a `Report`.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Dask and Numba take seconds to import; a command line that prints its help should not wait for them.
     if name not in _HOMES:
         raise AttributeError(f"module 'lossops' has no attribute {name!r}")
-    from importlib import import_module
-
+    # Dask and Numba take seconds to import; a command line that prints its help should not wait for them.
     return getattr(import_module(_HOMES[name]), name)

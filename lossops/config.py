@@ -12,10 +12,19 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lossops.errors import ConfigError, nearest
-from lossops.losses import CATALOGUE, BoundLoss, bind
+from lossops.losses import CATALOGUE, CONVENTIONS, BoundLoss, bind
 from lossops.slices import Axis, Slice
 
-__all__ = ["AxisConfig", "ClusterConfig", "LabelsConfig", "LossConfig", "ModelConfig", "RunConfig", "load_config", "parse_config"]
+__all__ = [
+    "AxisConfig",
+    "ClusterConfig",
+    "LabelsConfig",
+    "LossConfig",
+    "ModelConfig",
+    "RunConfig",
+    "load_config",
+    "parse_config",
+]
 
 _MAX_BYTES = 1 << 20
 _MAX_ALIASES = 1000
@@ -55,7 +64,9 @@ class LabelsConfig(_Strict):
     """Where the labels are."""
 
     path: _Paths = Field(description="file, folder, glob, URL, or a list of these")
-    label: _Columns | None = Field(None, description="label column for losses that name none; a list is one column a class")
+    label: _Columns | None = Field(
+        None, description="label column for losses that name none; a list is one column a class"
+    )
 
 
 class ModelConfig(_Strict):
@@ -145,19 +156,25 @@ class RunConfig(_Strict):
     convention: str = Field("keras", description="whose rules hold at the edge of probabilities")
     on_invalid: Literal["count", "fail"] = Field("count", description="what a row with an impossible value does")
     baseline: Annotated[str | None, AfterValidator(_not_yet)] = Field(None, description="not in this version")
-    gates: Annotated[list[Any], AfterValidator(_not_yet)] = Field(default_factory=list, description="not in this version")
+    gates: Annotated[list[Any], AfterValidator(_not_yet)] = Field(
+        default_factory=list, description="not in this version"
+    )
     output: str = Field("reports", description="folder or URL of the reports")
     cluster: ClusterConfig | None = Field(None, description="null: this process")
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
+        if self.convention not in CONVENTIONS:
+            raise ValueError(
+                f"convention: unknown convention {self.convention!r}; {nearest(self.convention, CONVENTIONS)}"
+            )
         for place, loss in enumerate(self.losses):
             try:
                 self._bind(loss)
             except ConfigError as error:
                 raise ValueError(f"losses.{place}: {error}") from error
         _distinct("losses", [loss.shown for loss in self.losses], "give each its own name")
-        _distinct("slices", [str(axes) for axes in self.slices], "name each slice once")
+        _distinct("slices", [_shown(axes) for axes in self.slices], "name each slice once")
         _distinct("key", self.key or [], "name each column once")
         return self
 
@@ -178,6 +195,10 @@ class RunConfig(_Strict):
         )
 
 
+def _shown(axes: Sequence[AxisConfig]) -> str:
+    return " x ".join(axis.column if axis.bins is None else f"{axis.column} {axis.bins}" for axis in axes)
+
+
 def _distinct(key: str, names: Sequence[str], advice: str) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -196,9 +217,9 @@ class _Loader(yaml.SafeLoader):
             self._aliases += 1
             if self._aliases > _MAX_ALIASES:
                 raise ConfigError(f"more than {_MAX_ALIASES} aliases; allowed: at most {_MAX_ALIASES}")
-        return super().compose_node(parent, index)  # type: ignore[no-any-return]
+        return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         for key, count in Counter(map(str, own)).items():
             if count > 1:
@@ -208,7 +229,7 @@ class _Loader(yaml.SafeLoader):
 
 def _parse_yaml(text: str) -> object:
     try:
-        parsed = yaml.load(text, _Loader)  # a SafeLoader
+        parsed = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
@@ -238,7 +259,7 @@ def load_config(path: str, settings: Sequence[str] = ()) -> RunConfig:
         settings: ``key=value`` overrides; a dotted key reaches into mappings and lists, the value is YAML.
 
     Raises:
-        ConfigError: the file is missing or is not a valid config; the message names file, key, value and what is allowed.
+        ConfigError: the file is missing or not a valid config; the message names file, key, value and what is allowed.
     """
     try:
         with Path(path).open("rb") as file:
@@ -250,7 +271,9 @@ def load_config(path: str, settings: Sequence[str] = ()) -> RunConfig:
     try:
         parsed = _parse_yaml(content.decode("utf-8"))
         if not isinstance(parsed, dict):
-            raise ConfigError(f"the file holds {_kind(parsed)}; allowed: a mapping of keys such as name, labels, models")
+            raise ConfigError(
+                f"the file holds {_kind(parsed)}; allowed: a mapping of keys such as name, labels, models"
+            )
         for setting in settings:
             _override(parsed, setting)
         return parse_config(parsed)
@@ -263,7 +286,14 @@ def load_config(path: str, settings: Sequence[str] = ()) -> RunConfig:
 def _kind(value: object) -> str:
     if value is None:
         return "nothing"
-    names = {str: "a text", list: "a list", dict: "a mapping", bool: "true or false", int: "a number", float: "a number"}
+    names = {
+        str: "a text",
+        list: "a list",
+        dict: "a mapping",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
     return names.get(type(value), f"a {type(value).__name__}")
 
 
@@ -329,6 +359,8 @@ def _explain(error: ValidationError) -> str:
         return f"{where}: unknown key {place[-1]!r}; {nearest(place[-1], fields)}"
     if first["type"] == "missing":
         return f"{where}: this key is missing"
+    if first["type"] == "string_pattern_mismatch":
+        return f"{where}: {found!r}; allowed: up to 100 letters, digits, - and _"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{where}: {message}" if where else message

@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
-import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 
 from lossops.config import ClusterConfig
@@ -135,9 +134,7 @@ def _faults(outcome: Outcome) -> dict[str, int]:
     return dict(worst)
 
 
-def score(
-    plan: Plan, *, on_progress: Callable[[Progress], None] | None = None, on_log: Log | None = None
-) -> Scores:
+def score(plan: Plan, *, on_progress: Callable[[Progress], None] | None = None, on_log: Log | None = None) -> Scores:
     """Score every row of a plan on Dask.
 
     Args:
@@ -251,7 +248,7 @@ class _Merged:
     def positions_hold(self) -> bool:
         """Whether keys agreed everywhere and none occurs in two pieces; true where there are no keys to compare."""
         ordered = sorted(self.ranges, key=lambda keys: keys.first)
-        apart = all(low.last < high.first for low, high in zip(ordered, ordered[1:], strict=False))
+        apart = all(low.last < high.first for low, high in pairwise(ordered))
         return self.holds and apart
 
 
@@ -306,7 +303,9 @@ def _result(future: Future) -> Outcome:
     if isinstance(error, LossopsError):
         raise error
     if isinstance(error, KilledWorker):
-        raise RunError(f"a partition killed its worker repeatedly, for want of memory or by a crash: {error}") from error
+        raise RunError(
+            f"a partition killed its worker repeatedly, for want of memory or by a crash: {error}"
+        ) from error
     raise RunError(f"a partition failed: {type(error).__name__}: {error}") from error
 
 
@@ -314,14 +313,12 @@ def _result(future: Future) -> Outcome:
 def _client(cluster: ClusterConfig | None) -> Iterator[Client]:
     """Connect to the cluster of the config; local ones listen on this machine only and end with the run."""
     chosen = cluster or ClusterConfig()  # type: ignore[call-arg]
-    # Dask's progress and crash chatter is replaced by our own messages.
-    with dask.config.set({"distributed.worker.daemon": True, "distributed.admin.log-format": "%(message)s"}):
-        if chosen.address is not None:
-            with _connect(chosen.address) as client:
-                yield client
-            return
-        with _local(chosen) as local, Client(local, set_as_default=False) as client:
+    if chosen.address is not None:
+        with _connect(chosen.address) as client:
             yield client
+        return
+    with _local(chosen) as local, Client(local, set_as_default=False) as client:
+        yield client
 
 
 def _local(cluster: ClusterConfig) -> LocalCluster:

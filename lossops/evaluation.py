@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -25,7 +25,7 @@ _PACKAGES = ("lossops", "dask", "distributed", "numba", "numpy", "pyarrow", "sci
 
 def utc_now() -> datetime:
     """The present moment in UTC."""
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 def evaluate(config: RunConfig | Mapping[str, Any] | str) -> Report:

@@ -63,6 +63,8 @@ def make_ledger(
                 found = f"{sum(buckets.values())} rows accounted for, {side.rows} read"
                 raise RunError(f"the ledger of the {side.dataset} of {cell[0]} does not add up: {found}")
             entries += [
-                Entry(side.dataset, *cell, reason, rows) for reason, rows in buckets.items() if rows or reason == "scored"
+                Entry(side.dataset, *cell, reason, rows)
+                for reason, rows in buckets.items()
+                if rows or reason == "scored"
             ]
     return entries

@@ -115,7 +115,9 @@ def _read(pairing: Pairing, side: str, piece: Piece) -> Iterator[pa.Table]:
         yield table
     if rows != piece.stop - piece.start:
         expected = f"{piece.stop - piece.start} rows from row {piece.start}"
-        raise ShardError(dataset.shards[piece.shard].path, f"{rows} rows were read where its footer promises {expected}")
+        raise ShardError(
+            dataset.shards[piece.shard].path, f"{rows} rows were read where its footer promises {expected}"
+        )
 
 
 def _join(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally: _Tally) -> Tables:
@@ -247,4 +249,3 @@ def _accumulate(
         if finer is not None:
             found[number].add_groups(found[finer], grouping.groups)
     return found
-

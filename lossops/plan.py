@@ -82,7 +82,7 @@ class Pairing:
 
     Args:
         predictions, labels: the datasets; the same where predictions carry the labels.
-        mode: ``same``: nothing is joined; ``position``: row i to row i, keys compared; ``join``: by key, labels in memory.
+        mode: ``same``: nothing is joined; ``position``: row i to row i, keys compared; ``join``: by key.
         key: key columns; empty if rows pair by position without a key.
         tasks: the losses of the models.
         weight: where the sample weight is read.
@@ -279,9 +279,7 @@ def _locate(name: str, key: str, sides: Mapping[Side, Dataset], config: RunConfi
         known = [*sides["labels"].schema.names, *sides["predictions"].schema.names]
         raise InputError(f"{key}: no column {name!r} in {places}; {nearest(name, known)}")
     if len(holding) > 1 and not same and name not in (config.key or ()):
-        raise InputError(
-            f"{key}: column {name!r} is in the labels and in the predictions; allowed: labels.{name} or predictions.{name}"
-        )
+        raise InputError(f"{key}: column {name!r} is on both sides; allowed: labels.{name} or predictions.{name}")
     sides[holding[0]].type_of(name, key)
     return Source(holding[0], name)
 
@@ -291,7 +289,10 @@ def _check_axis(axis: Axis, dataset: Dataset, source: Source) -> None:
     if axis.bins is not None:
         _check_number(dataset, source.column, "slices")
     elif not is_category(kind):
-        raise InputError(f"slices: column {source.column!r} in {dataset.location} is {kind}; allowed: text, number, bool, date, timestamp")
+        raise InputError(
+            f"slices: column {source.column!r} in {dataset.location} is {kind}; "
+            "allowed: text, number, bool, date, timestamp"
+        )
 
 
 def _check_number(dataset: Dataset, column: str, key: str) -> None:
@@ -371,11 +372,15 @@ def _mode(labels: Dataset, predictions: Dataset, key: tuple[str, ...]) -> Mode:
 def _check_positions(predictions: Dataset, labels: Dataset, here: Sequence[int], there: Sequence[int]) -> None:
     if len(here) != len(there):
         found = f"{predictions.location} has {_count(len(here), 'shard')}, {labels.location} has {len(there)}"
-        raise InputError(f"key: without a key rows pair by shard and position, but {found}; allowed: set key, or equal shards")
+        raise InputError(
+            f"key: without a key rows pair by shard and position, but {found}; allowed: set key, or equal shards"
+        )
     for number, (rows, others) in enumerate(zip(here, there, strict=True)):
         if rows != others:
             found = f"{predictions.shards[number].path} has {rows} rows, {labels.shards[number].path} has {others}"
-            raise InputError(f"key: without a key rows pair by shard and position, but {found}; allowed: set key, or equal shards")
+            raise InputError(
+                f"key: without a key rows pair by shard and position, but {found}; allowed: set key, or equal shards"
+            )
 
 
 def _first_keys_agree(labels: Dataset, predictions: Dataset, key: Sequence[str]) -> bool:

@@ -1,8 +1,8 @@
 """Slices: the groups of rows that losses are reported for.
 
-A slice is a cross of axes; an axis is a column, or a numeric column cut into bins. Every row of a batch falls in exactly
-one group of each slice, so the groups of a slice add up to overall: null has its own group, NaN has its own, and values
-beyond the outermost bin edges have theirs.
+A slice is a cross of axes; an axis is a column, or a numeric column cut into bins. Every row of a batch falls in
+exactly one group of each slice, so the groups of a slice add up to overall: null has its own group, NaN has its own,
+and values beyond the outermost bin edges have theirs.
 
 A group's key holds ``(rank, value)`` for each axis: rank 0 for a value (the bin's number where there are bins), 1 for
 NaN, 2 for null. Keys are the same in every batch, whatever codes a file uses, and sort in the order of the report.

@@ -54,10 +54,12 @@ class Sums:
     @property
     def weighted(self) -> bool:
         """Whether the rows carry weights."""
-        return self.tops.shape[1] == len(WEIGHTED_COLUMNS)
+        return bool(self.tops.shape[1] == len(WEIGHTED_COLUMNS))
 
     @property
-    def _arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _arrays(
+        self,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         return self.counts, self.extremes, self.digits, self.tops
 
     def add_rows(

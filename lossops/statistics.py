@@ -139,9 +139,7 @@ def _summarise_group(sums: Sums, group: int, factors: dict[int, float]) -> Summa
         return Summary(counts[ROWS], 0, 0, 0.0)
     low, high = sums.extremes[group].tolist()
     if counts[INFINITE]:
-        return Summary(
-            counts[ROWS], rows, counts[CLIPPED], weight_sum, mean=math.inf, sum=math.inf, min=low, max=high
-        )
+        return Summary(counts[ROWS], rows, counts[CLIPPED], weight_sum, mean=math.inf, sum=math.inf, min=low, max=high)
     mean, total = columns["wl"].over(columns["w"]), columns["wl"].over(_ONE)
     std, error, ci_low, ci_high = None, None, None, None
     if not counts[OVERFLOWED]:
@@ -149,9 +147,7 @@ def _summarise_group(sums: Sums, group: int, factors: dict[int, float]) -> Summa
     if error is not None:
         reach = factors[rows] * error
         ci_low, ci_high = mean - reach, mean + reach
-    return Summary(
-        counts[ROWS], rows, counts[CLIPPED], weight_sum, mean, total, std, error, ci_low, ci_high, low, high
-    )
+    return Summary(counts[ROWS], rows, counts[CLIPPED], weight_sum, mean, total, std, error, ci_low, ci_high, low, high)
 
 
 def summarise(sums: Sums) -> list[Summary]:

@@ -118,7 +118,9 @@ class LabelIndex:
         return np.unpackbits(packed, count=self.rows).view(np.bool_)
 
 
-def build_index(tables: Iterable[pa.Table], key: Sequence[str], columns: Sequence[str], schema: pa.Schema) -> LabelIndex:
+def build_index(
+    tables: Iterable[pa.Table], key: Sequence[str], columns: Sequence[str], schema: pa.Schema
+) -> LabelIndex:
     """Read the labels of a run into memory.
 
     Args:

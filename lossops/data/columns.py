@@ -18,7 +18,17 @@ from pyarrow import types
 from lossops.kernels.checks import Problem
 from lossops.slices import Categories
 
-__all__ = ["Numbers", "categories", "is_category", "is_number", "lengths", "numbers", "scalars", "vector_width", "whole_column"]
+__all__ = [
+    "Numbers",
+    "categories",
+    "is_category",
+    "is_number",
+    "lengths",
+    "numbers",
+    "scalars",
+    "vector_width",
+    "whole_column",
+]
 
 Numbers = tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]  # values [rows, width], problems [rows]
 
@@ -82,13 +92,15 @@ def _floats(column: pa.Array) -> npt.NDArray[np.float64]:
     if types.is_null(column.type) or len(column) == 0:
         return np.zeros(len(column))
     if types.is_float16(column.type):
-        return column.fill_null(np.float16(0)).to_numpy(zero_copy_only=False).astype(np.float64)
+        halves: npt.NDArray[np.float16] = column.fill_null(np.float16(0)).to_numpy(zero_copy_only=False)
+        return halves.astype(np.float64)
     if types.is_boolean(column.type):
         column = column.cast(pa.uint8())
     if not types.is_float64(column.type):
         column = column.cast(pa.float64(), safe=False)
     address = column.buffers()[1].address + 8 * column.offset
-    return np.asarray(_Window(column, address, len(column)))
+    window: npt.NDArray[np.float64] = np.asarray(_Window(column, address, len(column)))
+    return window
 
 
 def _nulls(column: pa.Array) -> npt.NDArray[np.bool_] | None:
@@ -168,7 +180,9 @@ def _lists(column: pa.ListArray, width: int) -> Numbers:
     return values, problems
 
 
-def _mark_null_elements(elements: pa.Array, rows: npt.NDArray[np.int64], width: int, problems: npt.NDArray[np.uint8]) -> None:
+def _mark_null_elements(
+    elements: pa.Array, rows: npt.NDArray[np.int64], width: int, problems: npt.NDArray[np.uint8]
+) -> None:
     """Mark the rows whose vector has a null element; ``elements`` holds ``width`` values for each of ``rows``."""
     nulls = _nulls(elements)
     if nulls is not None:

@@ -177,7 +177,7 @@ def _concatenate(tables: list[pa.Table]) -> pa.Table:
     return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
 
 
-def logical_type(kind: pa.DataType) -> pa.DataType:
+def logical_type(kind: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one return a kind
     """Return the type without its storage: dictionaries decoded, large and view variants as the plain type."""
     if types.is_dictionary(kind):
         return logical_type(kind.value_type)
@@ -237,9 +237,14 @@ def _common_schema(opened: Sequence[tuple[Shard, pa.Schema]]) -> pa.Schema:
 
 def _same_names(shard: Shard, schema: pa.Schema, first_shard: Shard, first: pa.Schema) -> None:
     here, there = Counter(schema.names), Counter(first.names)
-    for missing, found, path in ((there - here, shard.path, first_shard.path), (here - there, first_shard.path, shard.path)):
+    for missing, found, path in (
+        (there - here, shard.path, first_shard.path),
+        (here - there, first_shard.path, shard.path),
+    ):
         if missing:
-            raise ShardError(found, f"no column {next(iter(missing))!r}, which {path} has; allowed: the same columns in all shards")
+            raise ShardError(
+                found, f"no column {next(iter(missing))!r}, which {path} has; allowed: the same columns in all shards"
+            )
 
 
 def _partition_fields(files: Sequence[FoundFile]) -> list[pa.Field]:

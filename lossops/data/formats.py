@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.csv as pc_csv
@@ -26,7 +26,7 @@ class Reader(Protocol):
         groups: rows in each part that can be read without the others.
     """
 
-    schema: pa.Schema
+    schema: Any
     groups: tuple[int, ...]
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
@@ -65,10 +65,10 @@ class _ArrowIpc:
 
 
 class _Csv:
+    groups: tuple[int, ...]
+
     def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
-        self._open = lambda columns: pc_csv.open_csv(
-            storage.open_input_stream(path), convert_options=pc_csv.ConvertOptions(include_columns=columns)
-        )
+        self._storage, self._path = storage, path
         stream = self._open([])
         self.schema = stream.schema
         self.groups = (sum(batch.num_rows for batch in stream),)
@@ -77,8 +77,13 @@ class _Csv:
         if first < last:
             yield from self._open(list(columns))
 
+    def _open(self, columns: list[str]) -> pc_csv.CSVStreamingReader:
+        options = pc_csv.ConvertOptions(include_columns=columns)
+        return pc_csv.open_csv(self._storage.open_input_stream(self._path), convert_options=options)
 
-_READERS: dict[str, tuple[str, Callable[[fs.FileSystem, str, Sequence[str]], Reader]]] = {
+
+_Open = Callable[[fs.FileSystem, str, Sequence[str]], Reader]
+_READERS: dict[str, tuple[str, _Open]] = {
     ".parquet": ("Parquet", _Parquet),
     ".parq": ("Parquet", _Parquet),
     ".pq": ("Parquet", _Parquet),
@@ -100,7 +105,9 @@ def open_reader(storage: fs.FileSystem, path: str, categories: Sequence[str] = (
     Raises:
         ShardError: the file is not readable as that format.
     """
-    format_name, reader = next((_READERS[ending] for ending in _READERS if path.lower().endswith(ending)), _READERS[".parquet"])
+    format_name, reader = next(
+        (_READERS[ending] for ending in _READERS if path.lower().endswith(ending)), _READERS[".parquet"]
+    )
     try:
         return reader(storage, path, categories)
     except Exception as error:  # readers of damaged files raise errors of many classes

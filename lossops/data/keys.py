@@ -27,7 +27,7 @@ _TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of some rows: uint64 ``high`` and ``low``, and a mask of rows in which any key column is null; [rows]."""
+    """The keys of some rows: uint64 ``high`` and ``low``, and a mask of rows with a null in the key; all [rows]."""
 
     high: npt.NDArray[np.uint64]
     low: npt.NDArray[np.uint64]
@@ -77,11 +77,15 @@ def check_key_types(column: str, left: tuple[str, pa.DataType], right: tuple[str
     """
     for location, kind in (left, right):
         if types.is_floating(kind):
-            raise InputError(f"key: {column!r} is {kind} in {location}; floats are not keys, because equal numbers can differ in their last bit")
+            raise InputError(f"key: {column!r} is {kind} in {location}; floats are no keys: their last bits differ")
         if _kind(kind) is None:
-            raise InputError(f"key: {column!r} is {kind} in {location}; allowed: integer, text, binary, date, timestamp, decimal")
+            raise InputError(
+                f"key: {column!r} is {kind} in {location}; allowed: integer, text, binary, date, timestamp, decimal"
+            )
     if _kind(left[1]) != _kind(right[1]):
-        raise InputError(f"key: {column!r} is {left[1]} in {left[0]} and {right[1]} in {right[0]}; allowed: one kind on both sides")
+        raise InputError(
+            f"key: {column!r} is {left[1]} in {left[0]} and {right[1]} in {right[0]}; allowed: one kind on both sides"
+        )
 
 
 def is_ordered(kinds: Sequence[pa.DataType]) -> bool:
@@ -116,7 +120,9 @@ def _column_keys(column: pa.Array) -> Keys:
         return Keys(seconds.view(np.uint64), nanoseconds.view(np.uint64), null)
     if types.is_decimal(kind):
         column = column.cast(_DECIMAL)
-        column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(column), column.buffers(), offset=column.offset)
+        column = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(32), len(column), column.buffers(), offset=column.offset
+        )
     return _byte_keys(column, null)
 
 

@@ -43,10 +43,8 @@ WEIGHTED_COLUMNS = ("wl", "wl2", "w", "w2", "w2l", "w2l2")
 def _count(loss: float, clipped: int, counts: Any, extremes: Any, group: int) -> None:
     counts[group, SCORED] += 1
     counts[group, CLIPPED] += clipped
-    if loss < extremes[group, 0]:
-        extremes[group, 0] = loss
-    if loss > extremes[group, 1]:
-        extremes[group, 1] = loss
+    extremes[group, 0] = min(extremes[group, 0], loss)
+    extremes[group, 1] = max(extremes[group, 1], loss)
 
 
 @jit

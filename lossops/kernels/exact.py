@@ -49,7 +49,7 @@ _FIELD_MASK = np.uint64(0x7FF)
 _SIGN_SHIFT = np.uint64(63)
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic  # type: ignore[untyped-decorator]
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return ``a * b + c`` with one rounding."""
 
@@ -59,7 +59,7 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float64(types.float64, types.float64, types.float64), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic  # type: ignore[untyped-decorator]
 def _bits(typing_context: Any, value: Any) -> Any:
     """Return the 64 bits of a float64 as an unsigned integer."""
 
@@ -86,7 +86,7 @@ def add_term(value: float, digits: Any, tops: Any, group: int, column: int) -> N
         tops: int64 [groups, columns].
     """
     bits = _bits(value)
-    exponent = np.int64((bits >> _FIELD_SHIFT) & _FIELD_MASK)
+    exponent: Any = np.int64((bits >> _FIELD_SHIFT) & _FIELD_MASK)
     mantissa = bits & _MANTISSA_MASK
     if exponent == 0:
         if mantissa == 0:

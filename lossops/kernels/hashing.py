@@ -23,28 +23,28 @@ _R33, _64 = np.uint64(33), np.uint64(64)
 
 
 @inline
-def _rotate(value: int, by: int) -> int:
+def _rotate(value: Any, by: int) -> Any:
     return (value << np.uint64(by)) | (value >> (_64 - np.uint64(by)))
 
 
 @inline
-def _finish(value: int) -> int:
+def _finish(value: Any) -> Any:
     value = (value ^ (value >> _R33)) * _M1
     value = (value ^ (value >> _R33)) * _M2
     return value ^ (value >> _R33)
 
 
 @inline
-def _word(data: Any, start: int, count: int) -> int:
+def _word(data: Any, start: int, count: int) -> Any:
     """Return up to 8 bytes as a little-endian number."""
-    word = np.uint64(0)
+    word: Any = np.uint64(0)
     for k in range(count):
         word |= np.uint64(data[start + k]) << np.uint64(8 * k)
     return word
 
 
 @inline
-def _mix(h1: int, h2: int, k1: int, k2: int) -> tuple[int, int]:
+def _mix(h1: Any, h2: Any, k1: Any, k2: Any) -> tuple[Any, Any]:
     h1 ^= _rotate(k1 * _C1, 31) * _C2
     h1 = (_rotate(h1, 27) + h2) * _FIVE + _N1
     h2 ^= _rotate(k2 * _C2, 33) * _C1
@@ -53,7 +53,7 @@ def _mix(h1: int, h2: int, k1: int, k2: int) -> tuple[int, int]:
 
 
 @inline
-def _close(h1: int, h2: int, length: int) -> tuple[int, int]:
+def _close(h1: Any, h2: Any, length: int) -> tuple[Any, Any]:
     h1 ^= np.uint64(length)
     h2 ^= np.uint64(length)
     h1 += h2
@@ -74,7 +74,8 @@ def hash_bytes(data: Any, offsets: Any, high: Any, low: Any) -> None:
     """
     for i in range(high.shape[0]):
         start, stop = offsets[i], offsets[i + 1]
-        h1, h2 = np.uint64(0), np.uint64(0)
+        h1: Any = np.uint64(0)
+        h2: Any = np.uint64(0)
         while stop - start >= 16:
             h1, h2 = _mix(h1, h2, _word(data, start, 8), _word(data, start + 8, 8))
             start += 16
@@ -101,7 +102,7 @@ def index_size(rows: int) -> int:
 
 
 @inline
-def _slot(high: int, low: int, mask: int) -> int:
+def _slot(high: Any, low: Any, mask: int) -> Any:
     return np.int64(_finish(high ^ _rotate(low, 32)) & np.uint64(mask))
 
 
@@ -157,7 +158,7 @@ def find_keys(high: Any, low: Any, skip: Any, indexed_high: Any, indexed_low: An
 
 @jit
 def _increasing(values: Any) -> bool:
-    for i in range(1, values.shape[0]):
+    for i in range(1, values.shape[0]):  # noqa: SIM110 - compiled
         if values[i] <= values[i - 1]:
             return False
     return True

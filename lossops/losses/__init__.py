@@ -5,4 +5,15 @@ from lossops.losses.catalogue import CATALOGUE
 from lossops.losses.conventions import CONVENTIONS, Convention
 from lossops.losses.declaration import Form, Inputs, Interval, Loss, Parameter
 
-__all__ = ["CATALOGUE", "CONVENTIONS", "BoundLoss", "Convention", "Form", "Inputs", "Interval", "Loss", "Parameter", "bind"]
+__all__ = [
+    "CATALOGUE",
+    "CONVENTIONS",
+    "BoundLoss",
+    "Convention",
+    "Form",
+    "Inputs",
+    "Interval",
+    "Loss",
+    "Parameter",
+    "bind",
+]

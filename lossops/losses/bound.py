@@ -141,7 +141,7 @@ class BoundLoss:
         predictions: npt.NDArray[np.float64],
         reasons: npt.NDArray[np.uint8],
     ) -> npt.NDArray[np.float64]:
-        """Return the loss of each row, [rows]; meaningless where ``reasons`` is not 0. Marks NaN losses in ``reasons``."""
+        """Return the loss of each row, [rows], meaningless where ``reasons`` is not 0; marks NaN losses there."""
         out = np.zeros(len(reasons))
         row = self.form.row
         _compiled(row, self.loss.inputs)(labels, predictions, self._settings(row), reasons, out)

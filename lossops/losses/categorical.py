@@ -99,7 +99,7 @@ def _sparse_crossentropy(
 ) -> float:
     classes = prediction.shape[0]
     total = _sum(prediction) if renormalise_sparse != 0.0 else 1.0
-    loss = -(1.0 - label_smoothing) * math.log(_limited(prediction[label] / total, clip))
+    loss: float = -(1.0 - label_smoothing) * math.log(_limited(prediction[label] / total, clip))
     if label_smoothing != 0.0:
         for j in range(classes):
             loss -= label_smoothing / classes * math.log(_limited(prediction[j] / total, clip))
@@ -115,7 +115,7 @@ def _sparse_crossentropy(
 def _sparse_crossentropy_of_logits(label: int, prediction: Any, label_smoothing: float) -> float:
     classes = prediction.shape[0]
     largest, spread = _log_sum_exp(prediction)
-    loss = (1.0 - label_smoothing) * (largest - prediction[label])
+    loss: float = (1.0 - label_smoothing) * (largest - prediction[label])
     for j in range(classes if label_smoothing != 0.0 else 0):
         loss += label_smoothing / classes * (largest - prediction[j])
     return loss + spread
@@ -124,7 +124,7 @@ def _sparse_crossentropy_of_logits(label: int, prediction: Any, label_smoothing:
 @inline
 def _sparse_clipped(label: int, prediction: Any, clip: float, renormalise_sparse: float) -> bool:
     total = _sum(prediction) if renormalise_sparse != 0.0 else 1.0
-    probability = prediction[label] / total
+    probability: float = prediction[label] / total
     return probability < clip or probability > 1.0 - clip
 
 

@@ -15,14 +15,15 @@ def _field(name: str, kind: pa.DataType, meaning: str, unit: str = "", *, nullab
 
 
 _TEXT, _COUNT, _REAL = pa.string(), pa.int64(), pa.float64()
+_TEXTS = pa.list_(pa.field("element", _TEXT))
 
 LOSSES = pa.schema(
     [
         _field("model", _TEXT, "model as the config names it"),
         _field("loss", _TEXT, "loss as the config names it"),
         _field("slice", _TEXT, "slice in words; overall is every aligned row"),
-        _field("slice_columns", pa.list_(_TEXT), "columns of the slice, empty for overall"),
-        _field("slice_values", pa.list_(_TEXT), "their values, null where the column is null"),
+        _field("slice_columns", _TEXTS, "columns of the slice, empty for overall"),
+        _field("slice_values", _TEXTS, "their values, null where the column is null"),
         _field("rows", _COUNT, "aligned rows in the slice", "rows"),
         _field("rows_valid", _COUNT, "rows that were scored", "rows"),
         _field("weight_sum", _REAL, "sum of the weights of scored rows; their number without weights", "weight"),

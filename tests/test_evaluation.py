@@ -1,0 +1,207 @@
+"""Whole runs: the tutorial's worked examples, and real data against scikit-learn and NumPy on the joined table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error
+
+import lossops
+from lossops.report import LEDGER, LOSSES, SHARDS
+from tests.datasets import score_table, write_shards
+
+Config = dict[str, Any]
+
+WORKED = [
+    # loss, labels, predictions, published value, tolerance of the printed digits
+    ("categorical_crossentropy", [[0, 1, 0], [0, 0, 1]], [[0.05, 0.95, 0], [0.1, 0.8, 0.1]], "keras", 1.176939, 5e-7),
+    ("binary_crossentropy", [[0], [1]], [[0.4], [0.6]], "keras", 0.5108256, 5e-8),
+    ("binary_crossentropy", [[0], [1]], [[0.4], [0.6]], "exact", 0.5108256, 5e-8),
+    ("binary_crossentropy", [[0], [1]], [[0.4], [0.6]], "tf_keras", 0.5108254, 1e-7),
+    ("mean_absolute_error", [[0], [0]], [[1], [1]], "keras", 1.0, 0.0),
+    ("mean_squared_error", [[0], [1]], [[1], [1]], "keras", 0.5, 0.0),
+    ("huber", [[0], [1]], [[0.6], [0.4]], "keras", 0.18, 1e-15),
+]
+
+
+@pytest.mark.parametrize(("loss", "labels", "predictions", "convention", "expected", "tolerance"), WORKED)
+@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.list_(pa.float64(), -1)], ids=["list", "scalar or fixed"])
+def test_worked_examples(
+    loss: str,
+    labels: list[list[float]],
+    predictions: list[list[float]],
+    convention: str,
+    expected: float,
+    tolerance: float,
+    kind: pa.DataType,
+    tmp_path: Path,
+) -> None:
+    width = len(labels[0])
+    if pa.types.is_list(kind):
+        columns = {"y": pa.array(labels, kind), "p": pa.array(predictions, kind)}
+    elif width == 1:
+        columns = {"y": pa.array([row[0] for row in labels]), "p": pa.array([row[0] for row in predictions])}
+    else:
+        fixed = pa.list_(pa.float64(), width)
+        columns = {"y": pa.array(labels, fixed), "p": pa.array(predictions, fixed)}
+    path = write_shards(tmp_path / "data", [pa.table(columns)])
+    report = lossops.evaluate(
+        {
+            "name": "worked",
+            "labels": {"path": path, "label": "y"},
+            "models": {"m": {"path": path, "prediction": "p"}},
+            "losses": [loss],
+            "convention": convention,
+            "output": str(tmp_path / "reports"),
+        }
+    )
+    row = score_table(report.losses, {"slice": "overall"})
+    assert row["mean"] == pytest.approx(expected, rel=0, abs=tolerance)
+    assert row["rows_valid"] == 2
+
+
+def close(found: float, expected: float) -> None:
+    assert found == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+def compare(row: dict[str, Any], losses: npt.NDArray[np.float64], mean: float | None = None) -> None:
+    """Compare a row of losses.parquet with the losses of its slice."""
+    assert row["rows"] == row["rows_valid"] == len(losses)
+    close(row["mean"], float(np.mean(losses)) if mean is None else mean)
+    close(row["std"], float(np.std(losses)))
+    assert (row["min"], row["max"]) == pytest.approx((losses.min(), losses.max()), rel=1e-14)
+    if len(losses) > 1:
+        close(row["std_error"], float(np.std(losses, ddof=1) / np.sqrt(len(losses))))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "news20"])
+def test_class_probabilities_equal_scikit_learn(name: str, shared: Path, tmp_path: Path) -> None:
+    root = shared / "data" / name
+    report = lossops.evaluate(
+        {
+            "name": name,
+            "labels": {"path": str(root / "labels"), "label": "label"},
+            "models": {"m": {"path": str(root / "predictions"), "prediction": "probabilities"}},
+            "key": "example_id",
+            "losses": ["sparse_categorical_crossentropy"],
+            "slices": ["class_name", "human_reviewed", ["class_name", "human_reviewed"]],
+            "output": str(tmp_path),
+        }
+    )
+    labels, predictions = (pd.read_parquet(root / side) for side in ("labels", "predictions"))
+    joined = labels.merge(predictions, on="example_id", validate="one_to_one")
+    assert not (labels["example_id"].to_numpy() == predictions["example_id"].to_numpy()).all(), "orders should differ"
+    probabilities = np.stack(joined["probabilities"].to_numpy()).astype(np.float64)
+    clipped = np.clip(probabilities / probabilities.sum(axis=1, keepdims=True), 1e-7, 1 - 1e-7)
+    losses = -np.log(clipped[np.arange(len(joined)), joined["label"]])
+    # scikit-learn wants rows that sum to one, so it scores the true class against everything else
+    truth = clipped[np.arange(len(joined)), joined["label"]]
+    reference = log_loss(np.ones(len(truth)), np.stack([1 - truth, truth], axis=1), labels=[0, 1])
+    compare(score_table(report.losses, {"slice": "overall"}), losses, reference)
+    compare_slices(report.losses, joined, losses, ["class_name"])
+    compare_slices(report.losses, joined, losses, ["human_reviewed"])
+    compare_slices(report.losses, joined, losses, ["class_name", "human_reviewed"])
+    assert report.run["alignment"][0]["mode"] == "join"
+
+
+def compare_slices(found: pa.Table, joined: pd.DataFrame, losses: npt.NDArray[np.float64], columns: list[str]) -> None:
+    rows = [row for row in found.to_pylist() if row["slice_columns"] == columns]
+    groups = joined.groupby(columns, observed=True).indices
+    assert len(rows) == len(groups)
+    for values, places in groups.items():
+        parts = values if isinstance(values, tuple) else (values,)
+        texts = [str(part).lower() if isinstance(part, bool | np.bool_) else str(part) for part in parts]
+        label = " & ".join(f"{column}={text}" for column, text in zip(columns, texts, strict=True))
+        row = next(row for row in rows if row["slice"] == label)
+        assert row["slice_values"] == texts
+        compare(row, losses[places])
+    assert sum(row["rows"] for row in rows) == len(joined)
+
+
+def test_diamonds_equal_scikit_learn(shared: Path, tmp_path: Path) -> None:
+    root = shared / "data" / "diamonds"
+    report = lossops.evaluate(
+        {
+            "name": "diamonds",
+            "labels": {"path": str(root / "labels"), "label": "price"},
+            "models": {
+                model: {"path": str(root / "predictions"), "prediction": column}
+                for model, column in (("candidate", "yhat"), ("baseline", "yhat_baseline"))
+            },
+            "key": "diamond_id",
+            "losses": ["mean_absolute_error", "mean_squared_error", {"loss": "huber", "delta": 100.0}],
+            "slices": ["cut", ["cut", "color"], {"column": "carat", "bins": [0.5, 1.0, 2.0]}],
+            "output": str(tmp_path),
+        }
+    )
+    labels, predictions = (pd.read_parquet(root / side) for side in ("labels", "predictions"))
+    joined = labels.merge(predictions, on="diamond_id", validate="one_to_one")
+    for model, column in (("candidate", "yhat"), ("baseline", "yhat_baseline")):
+        residual = (joined[column] - joined["price"]).to_numpy()
+        absolute = np.abs(residual)
+        huber = np.where(absolute <= 100, residual**2 / 2, 100 * absolute - 5000)
+        for loss, losses, mean in (
+            ("mean_absolute_error", absolute, mean_absolute_error(joined["price"], joined[column])),
+            ("mean_squared_error", residual**2, mean_squared_error(joined["price"], joined[column])),
+            ("huber", huber, float(huber.mean())),
+        ):
+            table = report.losses.filter((pa.compute.field("model") == model) & (pa.compute.field("loss") == loss))
+            compare(score_table(table, {"slice": "overall"}), losses, mean)
+            compare_slices(table, joined, losses, ["cut"])
+            compare_slices(table, joined, losses, ["cut", "color"])
+            edges = [-np.inf, 0.5, 1.0, 2.0, np.inf]
+            for low, high, text in zip(
+                edges, edges[1:], ["(-inf, 0.5)", "[0.5, 1)", "[1, 2)", "[2, inf)"], strict=False
+            ):
+                inside = ((joined["carat"] >= low) & (joined["carat"] < high)).to_numpy()
+                compare(score_table(table, {"slice": f"carat={text}"}), losses[inside])
+
+
+def test_report_holds_what_its_schemas_promise(tmp_path: Path) -> None:
+    data = write_shards(
+        tmp_path / "data", [pa.table({"y": [1.0, 2.0], "p": [1.5, 2.0]}), pa.table({"y": [0.0], "p": [0.0]})]
+    )
+    report = lossops.evaluate(
+        {
+            "name": "small",
+            "labels": {"path": data, "label": "y"},
+            "models": {"m": {"path": data, "prediction": "p"}},
+            "losses": ["mean_absolute_error"],
+            "output": str(tmp_path / "reports"),
+        }
+    )
+    assert sorted(file.name for file in Path(report.path).iterdir()) == [
+        "ledger.parquet",
+        "losses.parquet",
+        "run.json",
+        "shards.parquet",
+    ]
+    for name, schema in (("losses", LOSSES), ("ledger", LEDGER), ("shards", SHARDS)):
+        stored = pq.read_table(Path(report.path) / f"{name}.parquet")
+        assert stored.schema.equals(schema, check_metadata=True)
+        assert stored.equals(getattr(report, name))
+        assert all(field.metadata[b"meaning"] for field in stored.schema)
+    run = json.loads((Path(report.path) / "run.json").read_text())
+    assert run["rows"] == {"labels": 3, "predictions": 3}
+    assert lossops.RunConfig.model_validate(run["config"]).name == "small"
+    assert lossops.open_report(report.path).losses.equals(report.losses)
+
+
+def test_runs_never_share_a_folder(tmp_path: Path) -> None:
+    data = write_shards(tmp_path / "data", [pa.table({"y": [1.0], "p": [1.5]})])
+    config: Config = {
+        "name": "twice",
+        "labels": {"path": data, "label": "y"},
+        "models": {"m": {"path": data, "prediction": "p"}},
+        "losses": ["mean_absolute_error"],
+        "output": str(tmp_path / "reports"),
+    }
+    assert lossops.evaluate(config).path != lossops.evaluate(config).path
