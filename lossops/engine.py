@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
@@ -34,6 +35,7 @@ Log = Callable[[int, str], None]
 _WINDOW = 3  # pieces in flight for each thread: enough to keep workers busy, few enough to stop early
 _RETRIES = 2  # of a piece after an error that may pass, such as a dropped connection
 _CONNECT_SECONDS = 30
+_LOCAL_PAGE = "127.0.0.1:0"
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def score(plan: Plan, *, on_progress: Callable[[Progress], None] | None = None, 
         RunError: the cluster is out of reach, a worker keeps dying, or rows are unaccounted for.
     """
     watch = _Watch(plan, on_progress, on_log or _to_logger)
-    with _client(plan.config.cluster) as client:
+    with _client(plan.config.cluster) as client, _losing_the_scheduler():
         done = [_Pairer(client, plan, number, pairing, watch).run() for number, pairing in enumerate(plan.pairings)]
     state = State.zero(len(plan.pairings[0].slices))
     for one in done:
@@ -155,6 +157,15 @@ def score(plan: Plan, *, on_progress: Callable[[Progress], None] | None = None, 
     ledger = tuple(entry for one in done for entry in one.ledger)
     shards = tuple(dict.fromkeys(record for one in done for record in one.shards))
     return Scores(state, ledger, shards, tuple(one.modes[0] for one in done))
+
+
+@contextmanager
+def _losing_the_scheduler() -> Iterator[None]:
+    """Turn what a broken connection raises, here or there, into one error; files raise errors of our own."""
+    try:
+        yield
+    except (OSError, CancelledError) as error:
+        raise RunError(f"the connection to the Dask scheduler broke; nothing is reported: {error}") from error
 
 
 def _to_logger(level: int, message: str) -> None:
@@ -270,9 +281,13 @@ def _records(pairing: Pairing, merged: _Merged) -> Iterator[ShardRecord]:
             yield ShardRecord(name, shard.path, shard.fingerprint, shard.rows, shard.file.size, seconds)
 
 
-def _work(shared: Sequence[Any], piece: Piece) -> Outcome:
+def _work(shared: Sequence[Any], piece: Piece) -> Outcome | LossopsError:
+    """Score a piece on a worker; what we refuse on purpose is a result, so that Dask neither retries nor prints it."""
     pairing, index = shared
-    return score_piece(pairing, piece, index)
+    try:
+        return score_piece(pairing, piece, index)
+    except LossopsError as error:
+        return error
 
 
 def _outcomes(client: Client, shared: Sequence[Future], pieces: Sequence[Piece]) -> Iterator[Outcome]:
@@ -296,12 +311,13 @@ def _outcomes(client: Client, shared: Sequence[Future], pieces: Sequence[Piece])
 
 def _result(future: Future) -> Outcome:
     if future.status == "finished":
-        return future.result()  # type: ignore[no-any-return]
+        found: Outcome | LossopsError = future.result()
+        if isinstance(found, LossopsError):
+            raise found
+        return found
     if future.status != "error":
         raise RunError(f"the Dask scheduler lost a partition (status {future.status}); nothing is reported")
     error = future.exception()
-    if isinstance(error, LossopsError):
-        raise error
     if isinstance(error, KilledWorker):
         raise RunError(
             f"a partition killed its worker repeatedly, for want of memory or by a crash: {error}"
@@ -329,10 +345,13 @@ def _local(cluster: ClusterConfig) -> LocalCluster:
         threads_per_worker=threads,
         processes=processes,
         host="127.0.0.1" if processes else None,
-        dashboard_address=None,
+        # Dask opens a page for each node, on every interface unless told otherwise.
+        dashboard_address=_LOCAL_PAGE,
+        worker_dashboard_address=_LOCAL_PAGE,
+        scheduler_kwargs={"dashboard": False},
         # Threads share this process: Dask must not pause them for memory it does not own.
         memory_limit="auto" if processes else 0,
-        silence_logs=logging.ERROR,
+        silence_logs=logging.CRITICAL,  # what fails is told once, by us
     )
 
 

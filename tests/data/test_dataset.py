@@ -1,0 +1,167 @@
+"""Finding and reading shards: paths, folders, globs, lists, partition folders, URLs and formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import feather, ipc
+
+from lossops.data.dataset import Dataset, open_dataset
+from lossops.errors import InputError, ShardError
+from tests.datasets import cut, write_shards
+
+TABLE = pa.table({"id": list(range(1000)), "p": [i / 1000 for i in range(1000)], "city": ["Ulm", "Bonn"] * 500})
+
+
+def read_all(dataset: Dataset, columns: list[str] | None = None, rows: int = 64) -> pa.Table:
+    names = columns or dataset.schema.names
+    tables = [
+        table
+        for number, shard in enumerate(dataset.shards)
+        for table in dataset.read(number, names, 0, shard.rows, rows)
+    ]
+    return pa.concat_tables(tables)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(write_shards(tmp_path / "data", cut(TABLE, 4), row_group_size=70))
+
+
+def test_file_folder_glob_and_list_name_the_same_rows(folder: Path) -> None:
+    files = sorted(str(path) for path in folder.iterdir())
+    for locations in ([str(folder)], [f"{folder}/*.parquet"], [f"{folder}/part-0000[0-3]*"], [f"{folder.parent}/**/*.parquet"], files):
+        assert read_all(open_dataset(locations)).equals(TABLE)
+    assert read_all(open_dataset([files[1]])).equals(cut(TABLE, 4)[1])
+    assert open_dataset([files[1], files[0]]).paths == (files[1], files[0])
+
+
+def test_relative_paths(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert open_dataset(["data"]).rows == open_dataset(["data/*.parquet"]).rows == 1000
+
+
+def test_bookkeeping_files_are_passed_over(folder: Path) -> None:
+    for name in ("_SUCCESS", ".part-00000.parquet.crc", "_metadata"):
+        (folder / name).write_bytes(b"x")
+    (folder / "_temporary").mkdir()
+    (folder / "_temporary" / "part-00000.parquet").write_bytes(b"half")
+    assert open_dataset([str(folder)]).rows == 1000
+
+
+@pytest.mark.parametrize(("start", "stop", "rows"), [(0, 250, 64), (69, 71, 1), (70, 140, 1000), (13, 249, 7), (249, 250, 5)])
+def test_row_ranges(folder: Path, start: int, stop: int, rows: int) -> None:
+    found = list(open_dataset([str(folder)]).read(1, ["p", "id"], start, stop, rows))
+    assert all(table.num_rows == rows for table in found[:-1])
+    expected = cut(TABLE, 4)[1].slice(start, stop - start).select(["p", "id"])
+    assert pa.concat_tables(found).equals(expected)
+
+
+def test_partition_folders(tmp_path: Path) -> None:
+    for day, shop, table in (("1", "a%2Fb", TABLE.slice(0, 10)), ("2", "__HIVE_DEFAULT_PARTITION__", TABLE.slice(10, 5))):
+        place = tmp_path / f"day={day}" / f"shop={shop}"
+        place.mkdir(parents=True)
+        pq.write_table(table, place / "part.parquet")
+    dataset = open_dataset([str(tmp_path)])
+    found = read_all(dataset)
+    assert found["day"].to_pylist() == [1] * 10 + [2] * 5
+    assert found["shop"].to_pylist() == ["a/b"] * 10 + [None] * 5
+    assert found.select(["id"]).equals(TABLE.slice(0, 15).select(["id"]))
+    assert read_all(dataset, ["day"]).num_rows == 15
+    assert open_dataset([str(tmp_path / "day=*" / "*" / "*.parquet")]).schema.equals(dataset.schema)
+
+
+def test_partition_values_that_are_no_numbers_stay_text(tmp_path: Path) -> None:
+    for value in ("01", "2"):
+        (tmp_path / f"part={value}").mkdir()
+        pq.write_table(TABLE, tmp_path / f"part={value}" / "x.parquet")
+    assert open_dataset([str(tmp_path)]).schema.field("part").type == pa.string()
+
+
+def test_partition_folders_that_differ(tmp_path: Path) -> None:
+    for place in ("day=1", "hour=1"):
+        (tmp_path / place).mkdir()
+        pq.write_table(TABLE, tmp_path / place / "x.parquet")
+    with pytest.raises(ShardError, match="partition folders"):
+        open_dataset([str(tmp_path)])
+
+
+def test_partition_column_that_is_in_the_file_too(tmp_path: Path) -> None:
+    (tmp_path / "city=Ulm").mkdir()
+    pq.write_table(TABLE, tmp_path / "city=Ulm" / "x.parquet")
+    with pytest.raises(InputError, match="'city' is both in the file and in the folder's name"):
+        open_dataset([str(tmp_path)])
+
+
+def write_ipc(table: pa.Table, path: str) -> None:
+    with ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=100)
+
+
+FORMATS: dict[str, Callable[[pa.Table, str], None]] = {
+    "data.arrow": write_ipc,
+    "data.feather": feather.write_feather,
+    "data.csv": pa_csv.write_csv,
+    "data.pq": pq.write_table,
+    "part-00000": pq.write_table,
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats(name: str, tmp_path: Path) -> None:
+    FORMATS[name](TABLE, str(tmp_path / name))
+    dataset = open_dataset([str(tmp_path)])
+    assert dataset.rows == 1000
+    assert read_all(dataset).equals(TABLE)
+    found = pa.concat_tables(dataset.read(0, ["id"], 123, 456, 50))
+    assert found["id"].to_pylist() == list(range(123, 456))
+
+
+def test_csv_that_turns_into_text_later(tmp_path: Path) -> None:
+    lines = ["id,p", *(f"{i},{i}" for i in range(300_000)), "x,y"]
+    (tmp_path / "late.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ShardError, match=r"late\.csv"):
+        open_dataset([str(tmp_path)])
+
+
+def test_urls(folder: Path) -> None:
+    assert open_dataset([f"file://{folder}"]).rows == 1000
+    memory = fsspec.filesystem("memory")
+    for path in folder.iterdir():
+        memory.pipe(f"/lossops/data/{path.name}", path.read_bytes())
+    dataset = open_dataset(["memory://lossops/data"])
+    assert read_all(dataset).equals(TABLE)
+    assert open_dataset(["memory://lossops/data/*-0000[12].parquet"]).rows == 500
+
+
+def test_all_missing_shard_without_a_type(tmp_path: Path) -> None:
+    tables = [pa.table({"p": pa.nulls(3)}), pa.table({"p": [1.0, 2.0]})]
+    dataset = open_dataset([write_shards(tmp_path / "data", tables)])
+    assert dataset.schema.field("p").type == pa.float64()
+    assert read_all(dataset)["p"].to_pylist() == [None, None, None, 1.0, 2.0]
+
+
+def test_storage_variants_of_one_type_are_one_schema(tmp_path: Path) -> None:
+    tables = [pa.table({"c": pa.array(["a", "b"], kind)}) for kind in (pa.string(), pa.large_string())]
+    tables.append(pa.table({"c": pa.array(["a", "c"]).dictionary_encode()}))
+    assert open_dataset([write_shards(tmp_path / "data", tables)]).rows == 6
+
+
+def test_shards_without_rows(tmp_path: Path) -> None:
+    data = write_shards(tmp_path / "data", [TABLE.slice(0, 0), TABLE, TABLE.slice(0, 0)])
+    assert read_all(open_dataset([data])).equals(TABLE)
+
+
+def test_fingerprints_change_with_the_file(folder: Path) -> None:
+    before = [shard.fingerprint for shard in open_dataset([str(folder)]).shards]
+    assert before == [shard.fingerprint for shard in open_dataset([str(folder)]).shards]
+    pq.write_table(cut(TABLE, 4)[0].set_column(1, "p", pa.array([0.5] * 250)), folder / "part-00000.parquet")
+    after = [shard.fingerprint for shard in open_dataset([str(folder)]).shards]
+    assert before[0] != after[0]
+    assert before[1:] == after[1:]

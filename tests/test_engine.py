@@ -1,0 +1,209 @@
+"""Dask: clusters that exist, die, or lose workers; progress; and what the plan says of itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from distributed import Client, LocalCluster
+
+import lossops
+from lossops.config import parse_config
+from lossops.engine import Progress, score
+from lossops.errors import RunError
+from lossops.plan import make_plan
+from tests.datasets import cut, score_table, write_shards
+
+LOCAL: dict[str, Any] = {
+    "n_workers": 2,
+    "threads_per_worker": 1,
+    "host": "127.0.0.1",
+    "dashboard_address": "127.0.0.1:0",
+    "worker_dashboard_address": "127.0.0.1:0",
+}
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> dict[str, Any]:
+    """A config over 30 shards that pair by position."""
+    random = np.random.default_rng(3)
+    table = pa.table({"id": np.arange(3000), "y": random.normal(size=3000)})
+    predictions = table.set_column(1, "p", pa.array(random.normal(size=3000)))
+    return {
+        "name": "cluster",
+        "labels": {"path": write_shards(tmp_path / "labels", cut(table, 30)), "label": "y"},
+        "models": {"m": {"path": write_shards(tmp_path / "predictions", cut(predictions, 30)), "prediction": "p"}},
+        "key": "id",
+        "losses": ["mean_squared_error"],
+        "output": str(tmp_path / "reports"),
+    }
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(**LOCAL) as running:
+        yield running
+
+
+def losses(report: lossops.Report) -> bytes:
+    return (Path(report.path) / "losses.parquet").read_bytes()
+
+
+def test_running_cluster_gives_the_same_bytes(values: dict[str, Any], cluster: LocalCluster) -> None:
+    here = lossops.evaluate(values)
+    there = lossops.evaluate({**values, "cluster": {"address": cluster.scheduler_address}})
+    assert losses(here) == losses(there)
+
+
+def test_nothing_is_left_on_a_running_cluster(values: dict[str, Any], cluster: LocalCluster) -> None:
+    lossops.evaluate({**values, "cluster": {"address": cluster.scheduler_address}})
+    with Client(cluster, set_as_default=False) as client:
+        client.run_on_scheduler(lambda dask_scheduler: None)
+        assert client.list_datasets() == ()
+        assert sum(map(len, client.has_what().values())) == 0
+
+
+def test_no_scheduler(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossops.engine._CONNECT_SECONDS", 1)
+    with pytest.raises(RunError, match=r"cluster\.address: no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        lossops.evaluate({**values, "cluster": {"address": "tcp://127.0.0.1:9"}})
+    assert not Path(values["output"]).exists()
+
+
+def test_worker_killed_in_mid_run(values: dict[str, Any]) -> None:
+    """A worker dies after the first piece; another takes its work over and the numbers are the same."""
+    expected = losses(lossops.evaluate(values))
+    with LocalCluster(**LOCAL) as running:
+        with Client(running, set_as_default=False) as client:
+            victim = next(iter(client.run(os.getpid).values()))
+        plan = make_plan(parse_config({**values, "cluster": {"address": running.scheduler_address}}))
+        killed: list[int] = []
+
+        def kill(progress: Progress) -> None:
+            if progress.rows_done and not killed:
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+
+        scores = score(plan, on_progress=kill)
+        assert killed
+    again = score(make_plan(parse_config(values)))
+    assert scores.ledger == again.ledger
+    mine, others = (one.state.tables[0].sums["m", "mean_squared_error"] for one in (scores, again))
+    assert np.array_equal(mine.digits, others.digits)
+    assert losses(lossops.evaluate(values)) == expected
+
+
+SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"
+
+
+def test_scheduler_killed_in_mid_run(values: dict[str, Any], tmp_path: Path) -> None:
+    """Cancelled futures come without an exception; a run that loses them must fail and publish nothing."""
+    address_file = tmp_path / "scheduler.json"
+    options = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(address_file)]
+    scheduler = subprocess.Popen([sys.executable, "-c", SCHEDULER, *options], stderr=subprocess.DEVNULL)
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address_file), "--no-nanny"]
+    worker += ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--death-timeout", "20", "--nthreads", "1"]
+    child = subprocess.Popen(worker, stderr=subprocess.DEVNULL)
+    try:
+        with Client(scheduler_file=str(address_file), set_as_default=False, timeout=30) as client:
+            client.wait_for_workers(1, timeout=30)
+            address = client.scheduler.address
+
+        def kill(progress: Progress) -> None:
+            if progress.rows_done:
+                scheduler.kill()
+
+        plan = make_plan(parse_config({**values, "cluster": {"address": address}}))
+        with pytest.raises(RunError, match="scheduler"):
+            score(plan, on_progress=kill)
+    finally:
+        scheduler.kill()
+        child.kill()
+        scheduler.wait()
+        child.wait()
+
+
+def test_progress_reaches_the_end(values: dict[str, Any]) -> None:
+    seen: list[Progress] = []
+    score(make_plan(parse_config(values)), on_progress=seen.append)
+    assert (seen[0].rows_done, seen[0].rows) == (0, 3000)
+    assert (seen[-1].shards_done, seen[-1].shards, seen[-1].rows_done) == (30, 30, 3000)
+    assert [one.rows_done for one in seen] == sorted(one.rows_done for one in seen)
+
+
+def test_every_piece_is_logged(values: dict[str, Any]) -> None:
+    lines: list[tuple[int, str]] = []
+    score(make_plan(parse_config(values)), on_log=lambda level, text: lines.append((level, text)))
+    assert len(lines) == 30
+    assert {level for level, _ in lines} == {logging.INFO}
+    assert any("part-00029.parquet rows 0 to 100" in text for _, text in lines)
+
+
+LISTENING = """
+import socket, psutil, sys, lossops
+from lossops.config import load_config
+from lossops.engine import score
+from lossops.plan import make_plan
+def look(progress):
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        for connection in process.net_connections():
+            if connection.status == psutil.CONN_LISTEN:
+                print(connection.laddr.ip)
+if __name__ == "__main__":
+    score(make_plan(load_config(sys.argv[1])), on_progress=look)
+"""
+
+
+@pytest.mark.parametrize("cluster", [None, {"workers": 1}], ids=str)
+def test_a_local_cluster_listens_on_this_machine_only(
+    cluster: dict[str, int] | None, values: dict[str, Any], tmp_path: Path
+) -> None:
+    config, script = tmp_path / "config.yaml", tmp_path / "listening.py"
+    config.write_text(json.dumps({**values, "cluster": cluster}))
+    script.write_text(LISTENING)
+    found = subprocess.run([sys.executable, script, config], capture_output=True, text=True, check=True)
+    assert set(found.stdout.split()) == {"127.0.0.1"}
+
+
+def test_plan_describes_itself(values: dict[str, Any]) -> None:
+    shown = dict(make_plan(parse_config(values)).describe())
+    assert shown["alignment"].startswith("by shard and position, id compared row by row; if one differs: join by id")
+    assert "3,000 rows in 30 shards" in shown["labels"]
+
+
+def test_join_says_how_much_memory_it_takes(values: dict[str, Any], tmp_path: Path) -> None:
+    labels = pa.table({"id": np.arange(3000)[::-1], "y": np.zeros(3000)})
+    values["labels"]["path"] = write_shards(tmp_path / "reversed", [labels])
+    assert "join by id, about 0.1 MiB of labels held in memory" in dict(make_plan(parse_config(values)).describe())["alignment"]
+
+
+def test_two_models_in_two_datasets(values: dict[str, Any], tmp_path: Path) -> None:
+    """Each model is aligned on its own; a model without some rows keeps its own counts."""
+    other = pa.table({"id": np.arange(1000, 3500), "p": np.zeros(2500)})
+    values["models"]["other"] = {"path": write_shards(tmp_path / "other", cut(other, 3)), "prediction": "p"}
+    report = lossops.evaluate(values)
+    assert score_table(report.losses, {"model": "m", "slice": "overall"})["rows"] == 3000
+    assert score_table(report.losses, {"model": "other", "slice": "overall"})["rows"] == 2000
+    ledger = {(row["dataset"], row["model"], row["reason"]): row["rows"] for row in report.ledger.to_pylist()}
+    assert ledger["predictions", "other", "no_label"] == 500
+    assert ledger["labels", "other", "no_prediction"] == 1000
+    assert [one["mode"] for one in report.run["alignment"]] == ["position", "join"]
+
+
+def test_no_rows_at_all(values: dict[str, Any], tmp_path: Path) -> None:
+    empty = {"id": pa.array([], pa.int64()), "p": pa.array([], pa.float64())}
+    values["models"]["m"]["path"] = write_shards(tmp_path / "none", [pa.table(empty)])
+    report = lossops.evaluate(values)
+    assert score_table(report.losses, {"slice": "overall"})["mean"] is None
+    ledger = {(row["dataset"], row["reason"]): row["rows"] for row in report.ledger.to_pylist()}
+    assert ledger == {("predictions", "scored"): 0, ("labels", "scored"): 0, ("labels", "no_prediction"): 3000}
