@@ -95,7 +95,7 @@ def _row_totals(plan: Plan) -> dict[str, int]:
 
 def _alignment(plan: Plan, scores: Scores) -> list[dict[str, Any]]:
     return [
-        {"models": sorted({task.model for task in pairing.tasks}), "mode": mode, "key": list(pairing.key)}
+        {"models": list(dict.fromkeys(task.model for task in pairing.tasks)), "mode": mode, "key": list(pairing.key)}
         for pairing, mode in zip(plan.pairings, scores.modes, strict=True)
     ]
 
