@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from lossops.errors import ConfigError, nearest
+from lossops.errors import ConfigError, nearest, shown
 from lossops.losses import CATALOGUE, CONVENTIONS, BoundLoss, bind
 from lossops.slices import Axis, Slice
 
@@ -29,6 +28,8 @@ __all__ = [
 _MAX_BYTES = 1 << 20
 _MAX_ALIASES = 1000
 _MAX_NODES = 100_000
+_MAX_KEYS = 10_000
+_MERGE = "tag:yaml.org,2002:merge"
 _Columns = str | list[str]
 
 
@@ -144,7 +145,7 @@ class RunConfig(_Strict):
     )
     labels: LabelsConfig
     models: dict[str, ModelConfig] = Field(description="one or more models by name", min_length=1)
-    key: Annotated[list[str] | None, BeforeValidator(_as_list)] = Field(
+    key: Annotated[Annotated[list[str], AfterValidator(_not_empty)] | None, BeforeValidator(_as_list)] = Field(
         None, description="column or columns that pair rows; without it rows pair by shard and position"
     )
     weight: str | None = Field(None, description="column of the sample weight")
@@ -212,6 +213,19 @@ class _Loader(yaml.SafeLoader):
         super().__init__(stream)
         self._aliases = 0
 
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = Counter(str(key.value) for key, _ in node.value if key.tag != _MERGE)
+        for key, count in keys.items():
+            if count > 1:
+                raise ConfigError(f"line {node.start_mark.line + 1}: key {key!r} occurs {count} times; allowed: once")
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MAX_KEYS:
+            raise ConfigError(f"more than {_MAX_KEYS} keys are merged into one mapping; allowed: at most {_MAX_KEYS}")
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             self._aliases += 1
@@ -219,21 +233,16 @@ class _Loader(yaml.SafeLoader):
                 raise ConfigError(f"more than {_MAX_ALIASES} aliases; allowed: at most {_MAX_ALIASES}")
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key, count in Counter(map(str, own)).items():
-            if count > 1:
-                raise ConfigError(f"line {node.start_mark.line + 1}: key {key!r} occurs {count} times; allowed: once")
-        return super().construct_mapping(node, deep)
-
 
 def _parse_yaml(text: str) -> object:
     try:
         parsed = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
+    except ConfigError:
+        raise
     except RecursionError as error:
         raise ConfigError("nested too deeply to read") from error
+    except Exception as error:  # besides its own, the parser lets errors of Python's constructors through
+        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
     _check_size(parsed)
     return parsed
 
@@ -360,10 +369,8 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where}: this key is missing"
     if first["type"] == "string_pattern_mismatch":
-        return f"{where}: {found!r}; allowed: up to 100 letters, digits, - and _"
+        return f"{where}: {shown(found)}; allowed: up to 100 letters, digits, - and _"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{where}: {message}" if where else message
-    shown = repr(found) if not isinstance(found, float) or math.isfinite(found) else str(found)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return f"{where}: {message[0].lower()}{message[1:]}; found {shown}"
+    return f"{where}: {message[0].lower()}{message[1:]}; found {shown(found)}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "InputError", "LossopsError", "RunError", "ShardError", "nearest"]
+__all__ = ["ConfigError", "InputError", "LossopsError", "RunError", "ShardError", "nearest", "shown"]
 
 
 class LossopsError(Exception):
@@ -71,3 +71,9 @@ def nearest(name: str, allowed: Iterable[str], *, limit: int = 12) -> str:
         return f"did you mean {folded[close[0]]!r}?"
     listed = ", ".join(choices[:limit]) or "none"
     return f"allowed: {listed}{', ...' if len(choices) > limit else ''}"
+
+
+def shown(value: object, *, limit: int = 60) -> str:
+    """Return a value as an error message prints it, cut to ``limit`` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -92,8 +92,7 @@ class GroupTable:
         places = {key: place for place, key in enumerate(self.keys)}
         for key in other.keys:
             places.setdefault(key, len(places))
-        mine = np.arange(len(self.keys))
-        theirs = np.fromiter((places[key] for key in other.keys), dtype=np.int64, count=len(other.keys))
+        mine, theirs = (np.array([places[key] for key in table.keys], dtype=np.int64) for table in (self, other))
         sums = {}
         for cell in {**self.sums, **other.sums}:
             parts = [(table.sums[cell], at) for table, at in ((self, mine), (other, theirs)) if cell in table.sums]

@@ -87,7 +87,7 @@ class _Exact:
         try:
             return above / below
         except OverflowError:
-            return math.copysign(math.inf, above)
+            return math.inf if above > 0 else -math.inf
 
 
 _ONE = _Exact(1)

@@ -96,6 +96,8 @@ def _floats(column: pa.Array) -> npt.NDArray[np.float64]:
         return halves.astype(np.float64)
     if types.is_boolean(column.type):
         column = column.cast(pa.uint8())
+    elif types.is_decimal(column.type):  # by way of text, because the direct cast rounds twice
+        column = column.cast(pa.string())
     if not types.is_float64(column.type):
         column = column.cast(pa.float64(), safe=False)
     address = column.buffers()[1].address + 8 * column.offset
@@ -155,6 +157,10 @@ def _side_by_side(columns: Sequence[pa.Array]) -> Numbers:
 
 
 def _fixed(column: pa.FixedSizeListArray, width: int) -> Numbers:
+    if column.type.list_size != width:
+        null = column.is_null().to_numpy(zero_copy_only=False)
+        problems = np.where(null, int(Problem.NULL), int(Problem.WRONG_LENGTH)).astype(np.uint8)
+        return np.zeros((len(column), width)), problems
     elements = column.values.slice(column.offset * width, len(column) * width)
     problems = _problems(len(column), _nulls(column))
     _mark_null_elements(elements, np.arange(len(column)), width, problems)
@@ -200,16 +206,17 @@ def categories(column: pa.ChunkedArray) -> Categories:
     """Return a column as codes; values keep their Python type, dates and timestamps become text."""
     whole = whole_column(column)
     kind = whole.type.value_type if types.is_dictionary(whole.type) else whole.type
-    if types.is_floating(kind):  # one zero, whatever its sign
-        whole = pa.array(_floats(whole) + 0.0, mask=_nulls(whole))
+    if types.is_floating(kind):  # one zero whatever its sign, one NaN whatever its bits
+        values = _floats(whole)
+        whole = pa.array(np.where(np.isnan(values), np.nan, values + 0.0), mask=_nulls(whole))
     elif types.is_null(kind):
         whole = whole.cast(pa.string())
     encoded = _encoded(whole)
-    values = encoded.dictionary
-    if types.is_timestamp(values.type) or types.is_date(values.type):
-        values = values.cast(pa.string())
+    found = encoded.dictionary
+    if types.is_timestamp(found.type) or types.is_date(found.type):
+        found = found.cast(pa.string())
     codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return Categories.of_values(codes, values.to_pylist(), encoded.is_null().to_numpy(zero_copy_only=False))
+    return Categories.of_values(codes, found.to_pylist(), encoded.is_null().to_numpy(zero_copy_only=False))
 
 
 def _encoded(column: pa.Array) -> pa.DictionaryArray:

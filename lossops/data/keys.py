@@ -82,6 +82,9 @@ def check_key_types(column: str, left: tuple[str, pa.DataType], right: tuple[str
             raise InputError(
                 f"key: {column!r} is {kind} in {location}; allowed: integer, text, binary, date, timestamp, decimal"
             )
+        if types.is_decimal(kind) and max(kind.scale, kind.precision - kind.scale) > _DECIMAL.scale:
+            digits = f"at most {_DECIMAL.scale} digits on each side of the point"
+            raise InputError(f"key: {column!r} is {kind} in {location}; allowed: {digits}")
     if _kind(left[1]) != _kind(right[1]):
         raise InputError(
             f"key: {column!r} is {left[1]} in {left[0]} and {right[1]} in {right[0]}; allowed: one kind on both sides"

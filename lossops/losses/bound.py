@@ -9,7 +9,7 @@ from functools import cache, cached_property
 import numpy as np
 import numpy.typing as npt
 
-from lossops.errors import ConfigError, nearest
+from lossops.errors import ConfigError, nearest, shown
 from lossops.kernels import blocks
 from lossops.kernels.checks import (
     Reason,
@@ -191,6 +191,6 @@ def bind(name: str, parameters: Mapping[str, object], convention: str) -> BoundL
         if key not in known:
             raise ConfigError(f"{name} has no parameter {key!r}; {nearest(key, known)}")
         if not known[key].accepts(value):
-            raise ConfigError(f"{name}: {key} is {value!r}; allowed: {known[key].allowed}")
+            raise ConfigError(f"{name}: {key} is {shown(value)}; allowed: {known[key].allowed}")
     chosen = {key: parameters.get(key, parameter.default) for key, parameter in known.items()}
     return BoundLoss(name, tuple(chosen.items()), convention)  # type: ignore[arg-type]

@@ -79,11 +79,15 @@ def _crossentropy_of_logits(label: Any, prediction: Any, label_smoothing: float)
 
 
 @inline
-def _any_clipped(label: Any, prediction: Any, clip: float, renormalise: float) -> bool:
+def _is_clipped(probability: float, clip: float) -> bool:
+    return probability < clip or probability > 1.0 - clip
+
+
+@inline
+def _any_clipped(label: Any, prediction: Any, label_smoothing: float, clip: float, renormalise: float) -> bool:
     total = _sum(prediction) if renormalise != 0.0 else 1.0
     for j in range(prediction.shape[0]):
-        probability = prediction[j] / total
-        if label[j] != 0.0 and (probability < clip or probability > 1.0 - clip):
+        if (label[j] != 0.0 or label_smoothing != 0.0) and _is_clipped(prediction[j] / total, clip):
             return True
     return False
 
@@ -99,7 +103,9 @@ def _sparse_crossentropy(
 ) -> float:
     classes = prediction.shape[0]
     total = _sum(prediction) if renormalise_sparse != 0.0 else 1.0
-    loss: float = -(1.0 - label_smoothing) * math.log(_limited(prediction[label] / total, clip))
+    loss = 0.0
+    if label_smoothing != 1.0:  # 0 log 0 = 0
+        loss -= (1.0 - label_smoothing) * math.log(_limited(prediction[label] / total, clip))
     if label_smoothing != 0.0:
         for j in range(classes):
             loss -= label_smoothing / classes * math.log(_limited(prediction[j] / total, clip))
@@ -122,10 +128,20 @@ def _sparse_crossentropy_of_logits(label: int, prediction: Any, label_smoothing:
 
 
 @inline
-def _sparse_clipped(label: int, prediction: Any, clip: float, renormalise_sparse: float) -> bool:
+def _sparse_clipped(
+    label: int,
+    prediction: Any,
+    label_smoothing: float,
+    clip: float,
+    renormalise_sparse: float,
+    renormalise_sparse_clipped: float,
+) -> bool:
     total = _sum(prediction) if renormalise_sparse != 0.0 else 1.0
-    probability: float = prediction[label] / total
-    return probability < clip or probability > 1.0 - clip
+    every_class_counts = label_smoothing != 0.0 or renormalise_sparse_clipped != 0.0
+    for j in range(prediction.shape[0]):
+        if (j == label or every_class_counts) and _is_clipped(prediction[j] / total, clip):
+            return True
+    return False
 
 
 categorical_crossentropy = Loss(

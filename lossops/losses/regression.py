@@ -28,7 +28,7 @@ def _huber(label: float, prediction: float, delta: float) -> float:
 @inline
 def _smooth_l1(label: float, prediction: float, beta: float) -> float:
     size = abs(prediction - label)
-    return 0.5 * size * size / beta if size < beta else size - 0.5 * beta
+    return 0.5 * size * (size / beta) if size < beta else size - 0.5 * beta
 
 
 mean_absolute_error = Loss(

@@ -1,0 +1,199 @@
+"""Adding a loss is one declaration in one file, and a declaration is checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lossops
+from lossops.errors import ConfigError
+from lossops.losses import CATALOGUE, Inputs, Interval, Loss, bind
+from lossops.losses.conventions import CONVENTIONS
+from lossops.losses.declaration import setting_names
+from tests.oracles import contains
+from tests.strategies import forms, inside, outside
+
+_ROOT = Path(lossops.__file__).resolve().parents[1]
+# Absolute percentage error with a floor: a formula, a domain of its own, a parameter.
+_DECLARATION = """
+
+@inline
+def _relative(label: float, prediction: float, floor: float) -> float:
+    return abs(prediction - label) / max(label, floor)
+
+
+relative_error_for_test = Loss(
+    name="relative_error_for_test",
+    summary="absolute difference in units of the label",
+    inputs=Inputs.ELEMENTS,
+    label=Interval(0.0, low_open=True),
+    form=Form(row=_relative, formula="abs(p - y)/(y if y > floor else floor)", prediction=Interval(-5.0, 5.0)),
+    parameters=(Parameter(name="floor", meaning="smallest denominator", default=1.0, domain=Interval(0.0)),),
+    citation="this test",
+)
+"""
+_QUESTIONS = """
+import json
+import numpy as np
+import lossops
+from lossops.config import parse_config
+from lossops.errors import ConfigError
+from lossops.losses import CATALOGUE, bind
+
+def config(loss):
+    values = {"name": "x", "labels": {"path": "a", "label": "y"}, "models": {"m": {"path": "b", "prediction": "p"}}}
+    try:
+        return [bound.name for bound in parse_config({**values, "losses": [loss]}).bound_losses]
+    except ConfigError as error:
+        return str(error)
+
+name = "relative_error_for_test"
+bound = bind(name, {"floor": 2.0}, "keras")
+labels, predictions = np.array([[4.0], [1.0], [0.0], [1.0]]), np.array([[1.0], [2.0], [1.0], [5.5]])
+reasons, none = np.zeros(4, dtype=np.uint8), np.zeros(4, dtype=np.uint8)
+bound.check(labels, none, predictions, none, reasons)
+print(json.dumps({
+    "package": lossops.__file__,
+    "listed": name in CATALOGUE,
+    "accepted": config({"loss": name, "floor": 2.0}),
+    "misspelt": config("relative_error_for_tset"),
+    "bad value": config({"loss": name, "floor": -1.0}),
+    "bad key": config({"loss": name, "flor": 1.0}),
+    "reasons": [int(reason) for reason in reasons],
+    "words": {int(reason): words for reason, words in bound.reasons.items()},
+    "values": bound.values(labels, predictions, reasons).tolist(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a process sees whose package has one more declaration in losses/regression.py."""
+    folder = tmp_path_factory.mktemp("declared")
+    for package in ("lossops", "flows"):
+        if (_ROOT / package).is_dir():
+            shutil.copytree(_ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "lossops" / "losses" / "regression.py").open("a") as file:
+        file.write(_DECLARATION)
+    environment = {**os.environ, "PYTHONPATH": str(folder), "LOSSOPS_CACHE_DIR": str(folder / "cache")}
+    command = [sys.executable, "-c", _QUESTIONS]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert Path(found["package"]).is_relative_to(folder)
+    return found
+
+
+def test_a_declared_loss_is_in_the_catalogue_and_computes(answers: dict[str, Any]) -> None:
+    """|1-4|/4 and |2-1|/2 by hand."""
+    assert answers["listed"]
+    assert answers["values"][:2] == [0.75, 0.5]
+
+
+def test_a_declared_loss_is_known_to_the_config(answers: dict[str, Any]) -> None:
+    """Its name, its parameter, the parameter's domain and the nearest spelling of both."""
+    assert answers["accepted"] == ["relative_error_for_test"]
+    assert "'relative_error_for_test'" in answers["misspelt"]
+    assert "[0, inf)" in answers["bad value"]
+    assert "-1.0" in answers["bad value"]
+    assert "'floor'" in answers["bad key"]
+
+
+def test_a_declared_loss_gives_its_own_reasons(answers: dict[str, Any]) -> None:
+    """Label 0 is outside (0, inf) and prediction 5.5 outside [-5, 5], as the declaration says in words."""
+    scored, also_scored, label, prediction = answers["reasons"]
+    assert (scored, also_scored) == (0, 0)
+    assert "(0, inf)" in answers["words"][str(label)]
+    assert "[-5, 5]" in answers["words"][str(prediction)]
+
+
+@pytest.mark.parametrize("loss", CATALOGUE.values(), ids=lambda loss: loss.name)
+def test_declarations_are_complete(loss: Loss) -> None:
+    """Words for the catalogue, and formulas whose settings are parameters or choices of the convention."""
+    known = {parameter.name for parameter in loss.parameters} | set(vars(CONVENTIONS["exact"]))
+    assert loss.summary
+    assert loss.citation
+    assert all(parameter.meaning for parameter in loss.all_parameters)
+    assert all(parameter.accepts(parameter.default) for parameter in loss.all_parameters)
+    for _, form in forms(loss):
+        functions = [form.row] + ([form.clipped] if form.clipped else [])
+        assert {name for function in functions for name in setting_names(function)} <= known
+
+
+@pytest.mark.parametrize("loss", CATALOGUE.values(), ids=lambda loss: loss.name)
+def test_rows_are_plain_functions_that_python_can_call(loss: Loss) -> None:
+    """A formula is an ordinary function of one row: called from Python, it equals its compiled loop."""
+    label = {Inputs.ELEMENTS: 1.0, Inputs.LABEL_VECTOR: np.array([0.0, 1.0]), Inputs.CLASS_INDEX: 1}[loss.inputs]
+    prediction = 0.25 if loss.inputs is Inputs.ELEMENTS else np.array([0.75, 0.25])
+    bound = bind(loss.name, {}, "exact")
+    values = {**vars(CONVENTIONS["exact"]), **dict(bound.parameters)}
+    plain = loss.form.row(label, prediction, *(float(values[name] or 0.0) for name in setting_names(loss.form.row)))
+    rows = (np.atleast_2d(np.asarray(side, dtype=np.float64)) for side in (label, prediction))
+    assert bound.values(*rows, np.zeros(1, dtype=np.uint8))[0] == pytest.approx(plain, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [
+        Interval(),
+        Interval(0.0, 1.0),
+        Interval(0.0, low_open=True),
+        Interval(-1.0, 1.0, high_open=True),
+        Interval(-1.0, 1.0, low_open=True, high_open=True),
+    ],
+    ids=str,
+)
+def test_intervals_contain_what_their_fields_say(interval: Interval) -> None:
+    """Ends, neighbours of ends, and what is never inside."""
+    assert all(value in interval for value in inside(interval))
+    assert not any(value in interval for value in [*outside(interval), float("nan"), float("inf"), float("-inf")])
+    assert all(contains(interval, value) for value in inside(interval))
+
+
+def test_intervals_in_words() -> None:
+    """Infinite ends are never included."""
+    intervals = (Interval(), Interval(0.0, 1.0), Interval(0.0, low_open=True), Interval(0.0, 0.5, high_open=True))
+    assert [str(interval) for interval in intervals] == ["(-inf, inf)", "[0, 1]", "(0, inf)", "[0, 0.5)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "convention", "parts"),
+    [
+        ("hubr", {}, "keras", ["'hubr'", "'huber'"]),
+        ("MSE?", {}, "keras", ["'MSE?'", "allowed", "mean_squared_error"]),
+        ("huber", {"dleta": 1.0}, "keras", ["huber", "'dleta'", "'delta'"]),
+        ("huber", {"delta": 0.0}, "keras", ["huber", "delta", "0.0", "(0, inf)"]),
+        ("huber", {"delta": float("inf")}, "keras", ["delta", "inf", "(0, inf)"]),
+        ("huber", {"delta": float("nan")}, "keras", ["delta", "nan", "(0, inf)"]),
+        ("huber", {"delta": True}, "keras", ["delta", "True", "a number"]),
+        ("huber", {"delta": "1"}, "keras", ["delta", "'1'", "a number"]),
+        ("huber", {"delta": None}, "keras", ["delta", "None", "a number"]),
+        ("huber", {"delta": 10**400}, "keras", ["delta", "a number"]),
+        ("huber", {"from_logits": True}, "keras", ["huber", "'from_logits'"]),
+        ("binary_crossentropy", {"from_logits": 1}, "keras", ["from_logits", "1", "true or false"]),
+        ("binary_crossentropy", {"label_smoothing": 1.5}, "keras", ["label_smoothing", "1.5", "[0, 1]"]),
+        (
+            "sparse_categorical_crossentropy",
+            {"ignore_class": 1.5},
+            "keras",
+            ["ignore_class", "1.5", "an integer", "null"],
+        ),
+        ("sparse_categorical_crossentropy", {"ignore_class": 10**400}, "keras", ["ignore_class", "an integer"]),
+        ("huber", {}, "kears", ["'kears'", "'keras'"]),
+    ],
+)
+def test_a_loss_that_cannot_be_bound(name: str, parameters: dict[str, Any], convention: str, parts: list[str]) -> None:
+    """One line that names the loss, the parameter, the value and what is allowed."""
+    with pytest.raises(ConfigError) as caught:
+        bind(name, parameters, convention)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [part for part in parts if part not in message] == []

@@ -1,0 +1,201 @@
+"""Which rows are scored, and the reason of each that is not: every loss of the catalogue, from its declaration."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lossops.kernels.checks import Problem, Reason
+from lossops.losses import CATALOGUE, BoundLoss, Inputs, Loss, bind
+from tests.losses.scoring import ALL_FORMS, bound, name_of, reasons_of, score
+from tests.oracles import Floats
+from tests.strategies import inside, outside, rows_of, widths
+
+_CASES = [(loss, from_logits, width) for loss, from_logits in ALL_FORMS for width in widths(loss)]
+_NOT_FINITE = [(math.nan, "NAN"), (math.inf, "INFINITE"), (-math.inf, "INFINITE")]
+
+
+def _defaults(loss: Loss, from_logits: bool, convention: str = "keras") -> BoundLoss:
+    return bound(loss, {}, from_logits=from_logits, convention=convention)
+
+
+def _valid(loss: Loss, chosen: BoundLoss, width: int) -> tuple[Floats, Floats]:
+    labels, predictions = rows_of(loss, chosen.form, width, count=3)
+    return labels[:3], predictions[:3]
+
+
+def _check_middle_row(chosen: BoundLoss, labels: Floats, predictions: Floats, reason: Reason) -> None:
+    """The middle of three rows is refused for this reason, which the loss announces; the others are scored."""
+    assert reasons_of(chosen, labels, predictions).tolist() == [Reason.SCORED, reason, Reason.SCORED]
+    assert reason in chosen.reasons
+
+
+@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
+@pytest.mark.parametrize("side", ["LABEL", "PREDICTION"])
+def test_nan_and_infinity_at_every_position(loss: Loss, from_logits: bool, width: int, side: str) -> None:
+    """NaN and both infinities have their own reasons, wherever in the vector they stand."""
+    chosen = _defaults(loss, from_logits)
+    rows = _valid(loss, chosen, width)
+    changed = 0 if side == "LABEL" else 1
+    for position in range(rows[changed].shape[1]):
+        for value, what in _NOT_FINITE:
+            dirty = [side_rows.copy() for side_rows in rows]
+            dirty[changed][1, position] = value
+            _check_middle_row(chosen, dirty[0], dirty[1], Reason[f"{side}_{what}"])
+
+
+@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
+def test_predictions_outside_the_declared_interval(loss: Loss, from_logits: bool, width: int) -> None:
+    """Every value just or far outside the interval is refused at every position."""
+    chosen = _defaults(loss, from_logits)
+    labels, predictions = _valid(loss, chosen, width)
+    for value in outside(chosen.form.prediction):
+        for position in range(width):
+            dirty = predictions.copy()
+            dirty[1, position] = value
+            _check_middle_row(chosen, labels, dirty, Reason.PREDICTION_OUTSIDE_DOMAIN)
+
+
+@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
+def test_labels_outside_the_declared_interval(loss: Loss, from_logits: bool, width: int) -> None:
+    """Every value just or far outside the interval is refused at every position."""
+    chosen = _defaults(loss, from_logits)
+    labels, predictions = _valid(loss, chosen, width)
+    for value in outside(loss.label):
+        for position in range(labels.shape[1]):
+            dirty = labels.copy()
+            dirty[1, position] = value
+            _check_middle_row(chosen, dirty, predictions, Reason.LABEL_OUTSIDE_DOMAIN)
+
+
+@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
+@pytest.mark.parametrize("convention", ["keras", "tf_keras", "exact"])
+def test_values_of_the_interval_are_scored(loss: Loss, from_logits: bool, width: int, convention: str) -> None:
+    """Every edge value of the prediction's interval is scored, and gives a number, not a NaN."""
+    chosen = _defaults(loss, from_logits, convention)
+    labels, predictions = _valid(loss, chosen, width)
+    for value in inside(chosen.form.prediction):
+        edge = np.full_like(predictions, 0.25)
+        edge[1, 0] = value
+        values, reasons = score(chosen, labels, edge)
+        assert not reasons.any()
+        assert not np.isnan(values).any()
+
+
+@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
+@pytest.mark.parametrize("problem", [Problem.NULL, Problem.WRONG_LENGTH])
+def test_null_and_wrong_length_on_each_side(loss: Loss, from_logits: bool, width: int, problem: Problem) -> None:
+    """They win over what the memory behind them holds, and the label's problem wins over the prediction's."""
+    chosen = _defaults(loss, from_logits)
+    labels, predictions = _valid(loss, chosen, width)
+    label_reason, prediction_reason = (Reason[f"{side}_{problem.name}"] for side in ("LABEL", "PREDICTION"))
+    garbage = np.full_like(predictions, np.nan)
+    assert set(reasons_of(chosen, labels * np.nan, predictions, label_problem=problem)) == {label_reason}
+    assert set(reasons_of(chosen, labels, garbage, prediction_problem=problem)) == {prediction_reason}
+    assert set(reasons_of(chosen, labels, garbage, problem, problem)) == {label_reason}
+    assert {label_reason, prediction_reason} <= set(chosen.reasons)
+
+
+@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
+def test_a_reason_given_before_stays(loss: Loss, from_logits: bool, width: int) -> None:
+    """The weight is judged first; label and prediction do not overwrite it."""
+    chosen = _defaults(loss, from_logits)
+    labels, predictions = _valid(loss, chosen, width)
+    reasons = np.full(3, Reason.WEIGHT_ZERO, dtype=np.uint8)
+    none = np.zeros(3, dtype=np.uint8)
+    chosen.check(labels * np.nan, none, predictions * np.nan, none, reasons)
+    assert set(reasons) == {Reason.WEIGHT_ZERO}
+
+
+@pytest.mark.parametrize(("loss", "from_logits"), ALL_FORMS, ids=name_of)
+def test_reasons_are_announced_in_words(loss: Loss, from_logits: bool) -> None:
+    """Reasons have distinct words, and outside-domain reasons print the declared interval."""
+    chosen = _defaults(loss, from_logits)
+    assert len(set(chosen.reasons.values())) == len(chosen.reasons)
+    assert str(chosen.form.prediction) in chosen.reasons[Reason.PREDICTION_OUTSIDE_DOMAIN]
+    assert Reason.SCORED not in chosen.reasons
+
+
+_CLASS_LOSSES = [loss for loss in CATALOGUE.values() if loss.inputs is Inputs.CLASS_INDEX]
+
+
+@pytest.mark.parametrize("loss", _CLASS_LOSSES, ids=name_of)
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        (-1.0, Reason.LABEL_OUTSIDE_DOMAIN),
+        (3.0, Reason.LABEL_OUTSIDE_DOMAIN),
+        (1e300, Reason.LABEL_OUTSIDE_DOMAIN),
+        (2.0**63, Reason.LABEL_OUTSIDE_DOMAIN),
+        (0.5, Reason.LABEL_NOT_INTEGER),
+        (-0.5, Reason.LABEL_NOT_INTEGER),
+        (math.nextafter(2.0, 3.0), Reason.LABEL_NOT_INTEGER),
+    ],
+)
+def test_a_class_that_does_not_exist(loss: Loss, label: float, reason: Reason) -> None:
+    """Keras gives such a row the loss 0; here it is refused."""
+    chosen = _defaults(loss, from_logits=False)
+    _check_middle_row(chosen, np.array([[0.0], [label], [2.0]]), np.full((3, 3), 1 / 3), reason)
+
+
+@pytest.mark.parametrize("loss", _CLASS_LOSSES, ids=name_of)
+@pytest.mark.parametrize("ignored", [0, 1, -1, -100, 255])
+def test_an_ignored_class_is_left_out_and_counted(loss: Loss, ignored: int) -> None:
+    """Whatever its number; the others keep their loss, and its column stays among the predictions."""
+    random = np.random.default_rng(1)
+    labels = np.array([[0.0], [1.0], [2.0], [float(ignored)]])
+    predictions = random.dirichlet(np.ones(3), size=4)
+    chosen = bind(loss.name, {"ignore_class": ignored}, "keras")
+    values, reasons = score(chosen, labels, predictions)
+    plain, _ = score(bind(loss.name, {}, "keras"), labels[:3], predictions[:3])
+    kept = labels[:3, 0] != ignored
+    assert (reasons == Reason.LABEL_IGNORED).tolist() == (labels[:, 0] == ignored).tolist()
+    np.testing.assert_array_equal(values[:3][kept], plain[kept])
+    assert str(ignored) in chosen.reasons[Reason.LABEL_IGNORED]
+
+
+@pytest.mark.parametrize("loss", _CLASS_LOSSES, ids=name_of)
+def test_an_ignored_row_needs_no_prediction(loss: Loss) -> None:
+    """An ignored label is not invalid because of what the model said there."""
+    chosen = bind(loss.name, {"ignore_class": -1}, "keras")
+    assert reasons_of(chosen, np.array([[-1.0]]), np.full((1, 3), np.nan)).tolist() == [Reason.LABEL_IGNORED]
+    assert Reason.LABEL_IGNORED not in bind(loss.name, {}, "keras").reasons
+
+
+_SUMMED = [loss for loss in CATALOGUE.values() if loss.label_sum is not None]
+
+
+@pytest.mark.parametrize("loss", _SUMMED, ids=name_of)
+@pytest.mark.parametrize("label", [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.4, 0.0], [0.9, 0.2, 0.0]])
+def test_labels_that_are_no_distribution(loss: Loss, label: list[float]) -> None:
+    """A label vector whose values do not sum to 1 is refused."""
+    chosen = _defaults(loss, from_logits=False)
+    labels = np.array([[1.0, 0.0, 0.0], label, [0.2, 0.3, 0.5]])
+    _check_middle_row(chosen, labels, np.full((3, 3), 1 / 3), Reason.LABEL_SUM_NOT_ONE)
+
+
+@pytest.mark.parametrize("loss", _SUMMED, ids=name_of)
+def test_float16_soft_labels_are_distributions(loss: Loss) -> None:
+    """Smoothed labels that were stored as float16 miss 1 by rounding; they are honest labels."""
+    soft = (np.eye(10) * 0.9 + 0.01).astype(np.float16).astype(np.float64)
+    assert (soft.sum(axis=1) != 1.0).any()
+    chosen = _defaults(loss, from_logits=False)
+    assert not reasons_of(chosen, soft, np.full((10, 10), 0.1)).any()
+
+
+_DIVIDING = [loss for loss in CATALOGUE.values() if loss.form.divides_by_sum]
+
+
+@pytest.mark.parametrize("loss", _DIVIDING, ids=name_of)
+def test_a_prediction_that_sums_to_zero_cannot_be_renormalised(loss: Loss) -> None:
+    """Refused where the convention divides by the sum; under `exact` it has a loss, which is infinite."""
+    labels, _ = _valid(loss, _defaults(loss, from_logits=False), 3)
+    predictions = np.array([[0.2, 0.3, 0.5], [0.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
+    _check_middle_row(_defaults(loss, from_logits=False), labels, predictions, Reason.PREDICTION_SUM_ZERO)
+    exact = _defaults(loss, from_logits=False, convention="exact")
+    values, reasons = score(exact, labels, predictions)
+    assert not reasons.any()
+    assert values[1] == math.inf
+    assert Reason.PREDICTION_SUM_ZERO not in exact.reasons
