@@ -68,7 +68,6 @@ def test_running_cluster_gives_the_same_bytes(values: dict[str, Any], cluster: L
 def test_nothing_is_left_on_a_running_cluster(values: dict[str, Any], cluster: LocalCluster) -> None:
     lossops.evaluate({**values, "cluster": {"address": cluster.scheduler_address}})
     with Client(cluster, set_as_default=False) as client:
-        client.run_on_scheduler(lambda dask_scheduler: None)
         assert client.list_datasets() == ()
         assert sum(map(len, client.has_what().values())) == 0
 
@@ -109,7 +108,16 @@ SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"
 def test_scheduler_killed_in_mid_run(values: dict[str, Any], tmp_path: Path) -> None:
     """Cancelled futures come without an exception; a run that loses them must fail and publish nothing."""
     address_file = tmp_path / "scheduler.json"
-    options = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(address_file)]
+    options = [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--dashboard-address",
+        "127.0.0.1:0",
+        "--scheduler-file",
+        str(address_file),
+    ]
     scheduler = subprocess.Popen([sys.executable, "-c", SCHEDULER, *options], stderr=subprocess.DEVNULL)
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address_file), "--no-nanny"]
     worker += ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--death-timeout", "20", "--nthreads", "1"]
@@ -184,7 +192,8 @@ def test_plan_describes_itself(values: dict[str, Any]) -> None:
 def test_join_says_how_much_memory_it_takes(values: dict[str, Any], tmp_path: Path) -> None:
     labels = pa.table({"id": np.arange(3000)[::-1], "y": np.zeros(3000)})
     values["labels"]["path"] = write_shards(tmp_path / "reversed", [labels])
-    assert "join by id, about 0.1 MiB of labels held in memory" in dict(make_plan(parse_config(values)).describe())["alignment"]
+    shown = dict(make_plan(parse_config(values)).describe())
+    assert "join by id, about 0.1 MiB of labels held in memory" in shown["alignment"]
 
 
 def test_two_models_in_two_datasets(values: dict[str, Any], tmp_path: Path) -> None:

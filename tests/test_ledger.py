@@ -78,7 +78,11 @@ def buckets(report: lossops.Report, dataset: str) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("base", "loss", "change", "reason"),
-    [(base, *case) for base, cases in ((BASE, DIRTY), (BASE_CLASSES, DIRTY_CLASSES), (BASE_ONE_HOT, DIRTY_ONE_HOT)) for case in cases],
+    [
+        *((BASE, *case) for case in DIRTY),
+        *((BASE_CLASSES, *case) for case in DIRTY_CLASSES),
+        *((BASE_ONE_HOT, *case) for case in DIRTY_ONE_HOT),
+    ],
 )
 def test_each_reason(base: Row, loss: str, change: Row, reason: str, tmp_path: Path) -> None:
     """Three clean rows and one dirty one: the dirty one has its own bucket and does not touch the mean."""
@@ -124,7 +128,9 @@ def dirty_sides(seed: int) -> tuple[list[Row], list[Row]]:
     return predictions, labels
 
 
-def expected_buckets(predictions: list[Row], labels: list[Row]) -> tuple[Counter[str], Counter[str], list[tuple[Row, Row]]]:
+def expected_buckets(
+    predictions: list[Row], labels: list[Row]
+) -> tuple[Counter[str], Counter[str], list[tuple[Row, Row]]]:
     """Brute force: what becomes of each row, and the pairs that are scored."""
     asked = Counter(row["id"] for row in predictions if row["id"] is not None)
     held = Counter(row["id"] for row in labels if row["id"] is not None)
@@ -170,12 +176,16 @@ def test_dirty_data_against_brute_force(seed: int, shards: tuple[int, int], tmp_
     predictions, labels = dirty_sides(seed)
     left, right, pairs = expected_buckets(predictions, labels)
     reasons = [reason_of(row, label) for row, label in pairs]
-    types = [("id", pa.int32()), ("p", pa.float32())], [("id", pa.int64()), ("y", pa.float64()), ("w", pa.float64()), ("city", pa.string())]
+    types = (
+        [("id", pa.int32()), ("p", pa.float32())],
+        [("id", pa.int64()), ("y", pa.float64()), ("w", pa.float64()), ("city", pa.string())],
+    )
     paths = [
         write_shards(tmp_path / name, cut(pa.Table.from_pylist(rows, pa.schema(kinds)), count), 50)
         for name, rows, kinds, count in zip(("p", "l"), (predictions, labels), types, shards, strict=True)
     ]
-    report = lossops.evaluate(config(tmp_path, *paths, "binary_crossentropy", key="id", slices=["city"], convention="exact"))
+    settings = {"key": "id", "slices": ["city"], "convention": "exact"}
+    report = lossops.evaluate(config(tmp_path, *paths, "binary_crossentropy", **settings))
     aligned = Counter(reasons)
     for dataset, unaligned, rows in (("predictions", left, predictions), ("labels", right, labels)):
         assert buckets(report, dataset) == {"scored": 0, **unaligned, **aligned}
@@ -217,7 +227,8 @@ def test_null_keys_in_step_are_not_partners(tmp_path: Path) -> None:
 def test_fail_on_invalid_names_the_shard_and_the_reason(tmp_path: Path) -> None:
     table = pa.table({"y": [1.0, 1.0], "p": [0.5, math.nan], "w": [1.0, 1.0]})
     data = write_shards(tmp_path / "data", [table])
-    with pytest.raises(InputError, match=r"part-00000\.parquet: 1 rows of binary_crossentropy .*prediction_nan.* on_invalid"):
+    line = r"part-00000\.parquet: 1 rows of binary_crossentropy .*prediction_nan.* on_invalid"
+    with pytest.raises(InputError, match=line):
         lossops.evaluate(config(tmp_path, data, data, "binary_crossentropy", on_invalid="fail"))
     assert not (tmp_path / "reports").exists()
 

@@ -36,7 +36,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_file_folder_glob_and_list_name_the_same_rows(folder: Path) -> None:
     files = sorted(str(path) for path in folder.iterdir())
-    for locations in ([str(folder)], [f"{folder}/*.parquet"], [f"{folder}/part-0000[0-3]*"], [f"{folder.parent}/**/*.parquet"], files):
+    globs = [f"{folder}/*.parquet", f"{folder}/part-0000[0-3]*", f"{folder.parent}/**/*.parquet"]
+    for locations in ([str(folder)], files, *([pattern] for pattern in globs)):
         assert read_all(open_dataset(locations)).equals(TABLE)
     assert read_all(open_dataset([files[1]])).equals(cut(TABLE, 4)[1])
     assert open_dataset([files[1], files[0]]).paths == (files[1], files[0])
@@ -55,7 +56,9 @@ def test_bookkeeping_files_are_passed_over(folder: Path) -> None:
     assert open_dataset([str(folder)]).rows == 1000
 
 
-@pytest.mark.parametrize(("start", "stop", "rows"), [(0, 250, 64), (69, 71, 1), (70, 140, 1000), (13, 249, 7), (249, 250, 5)])
+@pytest.mark.parametrize(
+    ("start", "stop", "rows"), [(0, 250, 64), (69, 71, 1), (70, 140, 1000), (13, 249, 7), (249, 250, 5)]
+)
 def test_row_ranges(folder: Path, start: int, stop: int, rows: int) -> None:
     found = list(open_dataset([str(folder)]).read(1, ["p", "id"], start, stop, rows))
     assert all(table.num_rows == rows for table in found[:-1])
@@ -64,7 +67,8 @@ def test_row_ranges(folder: Path, start: int, stop: int, rows: int) -> None:
 
 
 def test_partition_folders(tmp_path: Path) -> None:
-    for day, shop, table in (("1", "a%2Fb", TABLE.slice(0, 10)), ("2", "__HIVE_DEFAULT_PARTITION__", TABLE.slice(10, 5))):
+    parts = (("1", "a%2Fb", TABLE.slice(0, 10)), ("2", "__HIVE_DEFAULT_PARTITION__", TABLE.slice(10, 5)))
+    for day, shop, table in parts:
         place = tmp_path / f"day={day}" / f"shop={shop}"
         place.mkdir(parents=True)
         pq.write_table(table, place / "part.parquet")

@@ -93,7 +93,7 @@ def test_killed_at_any_time(tenths: int, tmp_path: Path) -> None:
 def test_a_folder_without_manifest_is_not_a_report(tmp_path: Path) -> None:
     report = publish(str(tmp_path), "name", "run", TABLES, {"run_id": "run"})
     (Path(report.path) / "run.json").unlink()
-    with pytest.raises(InputError, match="not a report, it has no run.json"):
+    with pytest.raises(InputError, match=r"not a report, it has no run\.json"):
         lossops.open_report(report.path)
 
 

@@ -1,0 +1,1 @@
+"""The Prefect flow and the command line: they call the library and show what it says, and compute nothing."""

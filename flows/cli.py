@@ -1,0 +1,161 @@
+"""The ``lossops`` command. Every error is one line on standard error, and the exit code says whose fault it is.
+
+0: done. 2: config, input or usage refused. 3: the run failed. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from lossops.errors import LossopsError
+
+if TYPE_CHECKING:
+    from flows.launch import Finished
+    from lossops.config import RunConfig
+
+__all__ = ["main"]
+
+_REFUSED, _FAILED, _INTERRUPTED = 2, 3, 130
+_TRACEBACK = "LOSSOPS_TRACEBACK"
+
+_settings = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="override a key of the config")
+
+
+def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"lossops {version('lossops')}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="show the version")
+@click.pass_context
+def lossops(context: click.Context) -> None:
+    """Score sharded predictions against sharded labels: how wrong is the model, for whom, and how sure are we.
+
+    Start with: lossops demo
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@lossops.command()
+@click.argument("config")
+@_settings
+@click.option("--prefect/--direct", "recorded", default=None, help="record the run in Prefect, or do without")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def run(config: str, settings: tuple[str, ...], recorded: bool | None, as_json: bool) -> None:
+    """Score a config now and publish a report.
+
+    Recorded as a Prefect flow run when a Prefect server is configured, else run straight in this process.
+    """
+    from flows.launch import is_server_configured, run_direct, run_recorded
+
+    chosen = _load(config, settings)
+    recorded = is_server_configured() if recorded is None else recorded
+    finished = run_recorded(chosen) if recorded else run_direct(chosen)
+    _print_json(finished) if as_json else _print_summary(finished)
+
+
+def _load(config: str, settings: tuple[str, ...]) -> RunConfig:
+    from lossops.config import load_config
+
+    return load_config(config, settings)
+
+
+def _print_summary(finished: Finished) -> None:
+    from flows.console import print_report
+
+    print_report(finished.report)
+    click.echo(finished.note)
+
+
+def _print_json(finished: Finished) -> None:
+    import json
+
+    from flows.summary import as_json, overall
+
+    link = finished.flow_run
+    found = {
+        "report": finished.report.path,
+        "run": finished.report.run,
+        "overall": [as_json(row) for row in overall(finished.report)],
+        "flow_run": None if link is None else {"name": link.name, "id": link.id, "url": link.url},
+    }
+    click.echo(json.dumps(found, indent=2, allow_nan=False))
+
+
+@lossops.command()
+@click.argument("config")
+@_settings
+def check(config: str, settings: tuple[str, ...]) -> None:
+    """Validate a config and its datasets without scoring."""
+    from flows.console import print_pairs
+    from lossops.plan import make_plan
+
+    print_pairs(make_plan(_load(config, settings)).describe())
+    click.echo("Config and datasets are valid.")
+
+
+@lossops.command()
+@click.argument("name", required=False)
+def losses(name: str | None) -> None:
+    """List the catalogue, or show one loss in full."""
+    from flows import catalogue
+
+    catalogue.print_all() if name is None else catalogue.print_one(name)
+
+
+@lossops.command()
+@click.argument("run")
+def show(run: str) -> None:
+    """Print the report in folder RUN."""
+    from flows.console import print_report
+    from lossops.report import open_report
+
+    print_report(open_report(run))
+
+
+@lossops.command()
+@click.argument("folder", default="lossops-demo")
+@click.option("--direct", is_flag=True, help="do without Prefect")
+def demo(folder: str, direct: bool) -> None:
+    """Write a small sharded example into FOLDER and score it.
+
+    It goes through the Prefect flow, on Prefect's own temporary server unless one is configured.
+    """
+    from flows.demo import run_demo
+
+    run_demo(folder, direct=direct)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    try:
+        lossops.main(prog_name="lossops", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort) as error:
+        _fail(error, "interrupted", _INTERRUPTED)
+    except click.ClickException as error:
+        _fail(error, error.format_message(), _REFUSED)
+    except LossopsError as error:
+        _fail(error, str(error), error.exit_code)
+    except Exception as error:  # a fault of ours, or of the machine
+        told = "" if os.environ.get(_TRACEBACK) else f"; {_TRACEBACK}=1 shows where"
+        _fail(error, f"unexpected {type(error).__name__}: {error}{told}", _FAILED)
+    sys.exit(0)
+
+
+def _fail(error: BaseException, message: str, code: int) -> NoReturn:
+    if os.environ.get(_TRACEBACK):
+        traceback.print_exception(error)
+    from flows.summary import printable
+
+    click.echo(f"lossops: {printable(' '.join(message.split()))}", err=True)
+    sys.exit(code)

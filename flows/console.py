@@ -1,0 +1,171 @@
+"""What the command line prints: reports, the catalogue, progress. Fits 80 columns, colours only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.summary import Unscored, number, overall, printable, unscored, worst_slices
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from lossops.engine import Progress
+    from lossops.report import Report
+
+__all__ = ["out", "print_pairs", "print_report", "progress", "say"]
+
+_WIDTH = 80
+_TITLE: dict[str, Any] = {"title_justify": "left", "title_style": "bold"}
+_SLICE_LINES = 12  # of all models and losses together, shared out evenly
+_LEDGER_LINES = 12
+_LINE_SECONDS = 2.0  # between two plain progress lines
+
+
+def _console(file: object) -> Console:
+    # Without a terminal the width is ours; a person's terminal may be narrower but not wider than what is readable.
+    console = Console(file=file, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
+    console.width = min(console.width, _WIDTH + 20) if console.is_terminal else _WIDTH
+    return console
+
+
+def out() -> Console:
+    """The console for results: standard output."""
+    return _console(sys.stdout)
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal what happens, apart from results: one line on standard error."""
+    _console(sys.stderr).print(Text(text), soft_wrap=True)
+
+
+def _table(title: str, columns: Sequence[str], numeric: int) -> Table:
+    """A plain table whose last ``numeric`` columns are numbers."""
+    table = Table(title=title, box=None, pad_edge=False, header_style="dim", **_TITLE)
+    for place, name in enumerate(columns):
+        right = place >= len(columns) - numeric
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def print_report(report: Report) -> None:
+    """Print the summary of a report: overall, the worst slices, rows not scored, where it is."""
+    console = out()
+    rows = overall(report)
+    console.print(_overall_table(report, rows))
+    share = max(_SLICE_LINES // max(len(rows), 1), 1)
+    for row in rows[:_SLICE_LINES]:
+        _print_slices(console, report, row["model"], row["loss"], share)
+    if len(rows) > _SLICE_LINES:
+        console.print(f"\nSlices of {len(rows) - _SLICE_LINES} more pairs of model and loss are in losses.parquet")
+    _print_unscored(console, unscored(report))
+    console.print(Text(f"\nReport: {printable(report.path)}"), soft_wrap=True)
+
+
+def _overall_table(report: Report, rows: Sequence[dict[str, object]]) -> Table:
+    table = _table(f"{report.run['name']}, all rows", ["model", "loss", "rows", "mean", "95 % interval"], 3)
+    for row in rows:
+        _add(table, str(row["model"]), str(row["loss"]), *_numbers(row))
+    return table
+
+
+def _numbers(row: dict[str, object]) -> tuple[str, str, str]:
+    low, high = number(row["ci_low"]), number(row["ci_high"])  # type: ignore[arg-type]
+    interval = "-" if low == high == "-" else f"{low} to {high}"
+    return f"{row['rows_valid']:,}", number(row["mean"]), interval  # type: ignore[arg-type]
+
+
+def _print_slices(console: Console, report: Report, model: str, loss: str, limit: int) -> None:
+    rows, more = worst_slices(report, model, loss, limit)
+    if not rows:
+        return
+    title = f"\n{printable(model)}, {printable(loss)}: slices, worst first"
+    table = _table(title, ["slice", "rows", "mean", "95 % interval"], 3)
+    for row in rows:
+        _add(table, row["slice"], *_numbers(row))
+    console.print(table)
+    if more:
+        console.print(Text(f"{more:,} more in losses.parquet", style="dim"))
+
+
+def _print_unscored(console: Console, lines: Sequence[Unscored]) -> None:
+    if not lines:
+        console.print("\nEvery row was scored.")
+        return
+    table = _table("\nRows not scored", ["reason", "model", "loss", "predictions", "labels"], 2)
+    for line in lines[:_LEDGER_LINES]:
+        counts = (f"{line.rows[side]:,}" if side in line.rows else "-" for side in ("predictions", "labels"))
+        _add(table, line.reason, line.model, line.loss or "every loss", *counts)
+    console.print(table)
+    if len(lines) > _LEDGER_LINES:
+        console.print(Text(f"{len(lines) - _LEDGER_LINES:,} more in ledger.parquet", style="dim"))
+
+
+def print_pairs(pairs: Sequence[tuple[str, str]], title: str = "") -> None:
+    """Print (heading, text) lines, the texts aligned and folded."""
+    table = Table(title=title or None, box=None, pad_edge=False, show_header=False, **_TITLE)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for heading, text in pairs:
+        table.add_row(Text(printable(heading)), Text(printable(text)))
+    out().print(table)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that shows how far a run is: a bar on a terminal, else a line every few seconds."""
+    console = _console(sys.stderr)
+    if not console.is_terminal:
+        yield _Lines(console).show
+        return
+    with _bar(console) as bar:
+        task = bar.add_task("scoring", total=None, shards="", bad="")
+
+        def show(done: Progress) -> None:
+            shards = f"{done.shards_done:,}/{done.shards:,} shards"
+            bad = f"{done.bad_rows:,} bad rows" if done.bad_rows else ""
+            bar.update(task, total=done.rows, completed=done.rows_done, shards=shards, bad=bad)
+
+        yield show
+
+
+def _bar(console: Console) -> Bar:
+    from rich import progress as parts
+
+    columns = (
+        parts.TextColumn("{task.description}"),
+        parts.BarColumn(bar_width=24),
+        parts.TaskProgressColumn(),
+        parts.TextColumn("{task.fields[shards]}"),
+        parts.TimeElapsedColumn(),
+        parts.TextColumn("{task.fields[bad]}", style="yellow"),
+    )
+    return parts.Progress(*columns, console=console, transient=True)
+
+
+class _Lines:
+    """Progress for a log file: a line every few seconds, and one at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = 0.0
+
+    def show(self, done: Progress) -> None:
+        """Print a line if there is news."""
+        if done.rows_done < done.rows and done.seconds < self._last + _LINE_SECONDS:
+            return
+        self._last = done.seconds
+        bad = f", {done.bad_rows:,} bad" if done.bad_rows else ""
+        rows = f"{done.rows_done:,} of {done.rows:,} rows{bad}"
+        shards = f"{done.shards_done:,} of {done.shards:,} shards"
+        self._console.print(f"scored {rows}, {shards}, {done.seconds:.1f} s", soft_wrap=True)

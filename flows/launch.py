@@ -1,0 +1,191 @@
+"""Runs a config, in this process or as a Prefect flow run, with progress on the terminal.
+
+Prefect takes seconds to import, so it is imported only by a run that it records.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.console import progress
+from lossops.config import RunConfig
+from lossops.errors import ConfigError, LossopsError, RunError
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State
+
+    from lossops.report import Report
+
+__all__ = ["Finished", "FlowRunLink", "is_server_configured", "run_direct", "run_recorded"]
+
+_PATIENCE = 5.0  # seconds to wait for the first answer of a Prefect server
+_API_URL = "PREFECT_API_URL"
+
+
+@dataclass(frozen=True)
+class FlowRunLink:
+    """Where Prefect keeps a run: its name, id and page, if the server has pages."""
+
+    name: str
+    id: str
+    url: str | None
+
+    def __str__(self) -> str:
+        return f"flow run {self.name!r}: {self.url or self.id}"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A published report, the flow run that wrote it (None without Prefect), and how it ran, in a sentence."""
+
+    report: Report
+    flow_run: FlowRunLink | None
+    note: str
+
+
+def is_server_configured() -> bool:
+    """Whether Prefect is told of a server by the environment, a profile or a settings file.
+
+    Prefect itself decides, but is only asked where something could have told it.
+    """
+    if _API_URL in os.environ:
+        return bool(os.environ[_API_URL])
+    if not any(_could_configure()):
+        return False
+    _silence_prefect()
+    from prefect.settings import PREFECT_API_URL
+
+    return bool(PREFECT_API_URL.value())
+
+
+def _silence_prefect() -> None:
+    """Keep Prefect off the terminal, where it prints what it records, with tracebacks; read when it is imported."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+    logging.raiseExceptions = False  # else a log line that a dead server does not take is announced on standard error
+
+
+def _could_configure() -> Iterator[bool]:
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    yield "PREFECT_PROFILE" in os.environ
+    yield _mentions(Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"), r"active|PREFECT_API_URL")
+    yield _mentions(Path(".env"), _API_URL)
+    yield _mentions(Path("prefect.toml"), "api")
+    yield _mentions(Path("pyproject.toml"), r"tool\.prefect")
+
+
+def _mentions(path: Path, pattern: str) -> bool:
+    try:
+        return re.search(pattern, path.read_text(errors="replace"), re.IGNORECASE) is not None
+    except OSError:
+        return False
+
+
+def run_direct(config: RunConfig) -> Finished:
+    """Score a config in this process.
+
+    Raises:
+        LossopsError: as `lossops.evaluate`.
+    """
+    from lossops.engine import score
+    from lossops.evaluation import publish_scores, utc_now
+    from lossops.plan import make_plan
+
+    started = utc_now()
+    plan = make_plan(config)
+    with progress() as show:
+        scores = score(plan, on_progress=show, on_log=_ignore)
+    note = "Ran directly in this process; no Prefect server was used."
+    return Finished(publish_scores(plan, scores, started), None, note)
+
+
+def _ignore(level: int, message: str) -> None:
+    """The summary counts what these lines would say of each shard."""
+
+
+def run_recorded(config: RunConfig) -> Finished:
+    """Score a config as a flow run of the configured Prefect server.
+
+    Raises:
+        ConfigError: no server is configured.
+        RunError: the server does not answer, or went away during the run.
+        LossopsError: as `lossops.evaluate`.
+    """
+    if not is_server_configured():
+        allowed = "set PREFECT_API_URL or a profile, or use --direct"
+        raise ConfigError(f"--prefect: no Prefect server is configured; allowed: {allowed}")
+    _silence_prefect()
+    _greet_server()
+    from flows.score import Observer, observed, score
+
+    published: list[str] = []
+    try:
+        with progress() as show, observed(Observer(show, published.append)):
+            state: State[str] = score(config, return_state=True)
+        return _finished(state)
+    except LossopsError:
+        raise
+    except Exception as error:  # of the client, which tells a dead server in many ways
+        kept = f"; the report is complete: {published[0]}" if published else ""
+        raise RunError(f"Prefect failed during the run: {_one_line(error)}{kept}") from error
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Send what Prefect still holds back of logs and events, while there is a server to send it to."""
+    from prefect.events.worker import EventsWorker
+
+    for handler in logging.getLogger("prefect.flow_runs").handlers:
+        handler.flush()
+    EventsWorker.drain_all(timeout=_PATIENCE)
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _greet_server() -> None:
+    """Ask the server for its version, without the patience that a running flow has."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    try:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client({"timeout": _PATIENCE}, sync_client=True) as client,
+        ):
+            client.api_version()
+    except Exception as error:  # whatever the network, the proxy or the server made of it
+        where = re.sub(r"//[^/@]*@", "//", str(PREFECT_API_URL.value()))
+        found = f"{where} does not answer as one: {_one_line(error)}"
+        raise RunError(f"the Prefect server at {found}; --direct runs without it") from error
+
+
+def _finished(state: State[str]) -> Finished:
+    from prefect.exceptions import PrefectException
+
+    from lossops.report import open_report
+
+    try:
+        path = state.result(raise_on_failure=True)
+    except PrefectException as error:
+        raise RunError(f"the flow run ended as {state.name}: {error}") from error
+    link = _link(state)
+    return Finished(open_report(str(path)), link, f"Recorded by Prefect as {link}")
+
+
+def _link(state: State[str]) -> FlowRunLink:
+    from prefect.client.orchestration import get_client
+    from prefect.utilities.urls import url_for
+
+    identity = state.state_details.flow_run_id
+    with get_client(sync_client=True) as client:
+        run: FlowRun = client.read_flow_run(identity)  # type: ignore[arg-type]
+    return FlowRunLink(run.name, str(run.id), url_for("flow-run", obj_id=run.id))

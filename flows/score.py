@@ -1,0 +1,220 @@
+"""The Prefect flow: check, score, publish. A handful of tasks whatever the number of shards, and no arithmetic.
+
+Tasks are called directly and in order; the one that scores owns the Dask client. What passes between them stays in
+memory: plans and sums are quoted, because Prefect would otherwise walk through every shard in search of futures.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import prefect.runtime.flow_run
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.utilities.annotations import quote
+
+from flows.summary import ARTIFACT_ROWS, loss_rows, report_markdown
+from lossops.config import RunConfig
+from lossops.engine import Progress, Scores
+from lossops.engine import score as score_plan
+from lossops.evaluation import publish_scores, utc_now
+from lossops.plan import Plan, make_plan
+from lossops.report import Report
+
+__all__ = ["Notices", "Observer", "ProgressArtifact", "artifact_key", "observed", "score"]
+
+_STEP = 5.0  # per cent between two updates of the progress artifact; each is a request to the server
+_Value = TypeVar("_Value")
+
+
+def _nothing(news: object) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Who is told about a flow run in this process.
+
+    Args:
+        on_progress: called after every piece of work.
+        on_report: called with the path of the published report, before Prefect hears of it.
+    """
+
+    on_progress: Callable[[Progress], None] = _nothing
+    on_report: Callable[[str], None] = _nothing
+
+
+_OBSERVER: ContextVar[Observer | None] = ContextVar("lossops_observer", default=None)
+
+
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Tell ``observer`` of the flow runs in this block; a flow's own parameters are stored, so they must be data."""
+    token = _OBSERVER.set(observer)
+    try:
+        yield
+    finally:
+        _OBSERVER.reset(token)
+
+
+def artifact_key(name: str, what: str) -> str:
+    """Return the key under which Prefect keeps the history of an artifact: lower-case letters, digits and dashes.
+
+    Args:
+        name: of the run's config.
+        what: which artifact of it.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return "-".join(part for part in ("lossops", plain, what) if part)
+
+
+def _impatient() -> AbstractContextManager[object]:
+    """Do without an artifact rather than hold up the run for the minutes that Prefect retries a dead server."""
+    return temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+
+
+@dataclass
+class Notices:
+    """Sends artifacts to Prefect. The first that fails is logged and ends them: the report matters more."""
+
+    log: Callable[..., None]
+    working: bool = True
+
+    def send(self, call: Callable[..., _Value], **arguments: Any) -> _Value | None:
+        """Call a function of the Prefect API; None if it fails or an earlier one did."""
+        if not self.working:
+            return None
+        try:
+            return call(**arguments)
+        except Exception as error:  # whatever went wrong with the server, scoring goes on
+            self.working = False
+            self.log(logging.WARNING, "Prefect took no artifact: %s: %s", type(error).__name__, error)
+            return None
+
+
+@dataclass
+class ProgressArtifact:
+    """A progress bar in Prefect's user interface."""
+
+    notices: Notices
+    key: str
+    rows: int
+    shown: float = 0.0
+    identity: UUID | None = field(default=None)
+
+    def start(self) -> None:
+        """Show the empty bar."""
+        text = f"{self.rows:,} prediction rows"
+        made = self.notices.send(create_progress_artifact, progress=0.0, key=self.key, description=text)
+        self.identity = cast("UUID | None", made)
+
+    def update(self, done: Progress) -> None:
+        """Move the bar if it moved by a visible step."""
+        percent = min(100.0 * done.rows_done / max(done.rows, 1), 100.0)
+        if self.identity is not None and (abs(percent - self.shown) >= _STEP or percent == 100.0 != self.shown):
+            self.shown = percent
+            self.notices.send(update_progress_artifact, artifact_id=self.identity, progress=percent)
+
+
+@task(name="check", cache_policy=NO_CACHE, persist_result=False)
+def check(config: RunConfig) -> Plan:
+    """Open the datasets, check that the config fits them and decide what is read.
+
+    Raises:
+        InputError: a path, column or type does not fit.
+    """
+    plan = make_plan(config)
+    log = get_run_logger()
+    for heading, text in plan.describe():
+        log.info("%s: %s", heading, text)
+    return plan
+
+
+@task(name="score", cache_policy=NO_CACHE, persist_result=False)
+def score_rows(plan: Plan) -> Scores:
+    """Score every row on Dask; log lines of workers and engine appear in the log of this task run.
+
+    Raises:
+        InputError: a shard is damaged, or holds an invalid row and the config allows none.
+        RunError: the run failed.
+    """
+    log = get_run_logger().log
+    observer = _OBSERVER.get() or Observer()
+    bar = ProgressArtifact(Notices(log), artifact_key(plan.config.name, "progress"), plan.rows)
+
+    def on_progress(done: Progress) -> None:
+        bar.update(done)
+        observer.on_progress(done)
+
+    with _impatient():
+        bar.start()
+        return score_plan(plan, on_progress=on_progress, on_log=lambda level, text: log(level, "%s", text))
+
+
+@task(name="publish", cache_policy=NO_CACHE, persist_result=False)
+def publish(plan: Plan, scores: Scores, started: datetime) -> Report:
+    """Write the report, whole or not at all, and show it in Prefect.
+
+    Raises:
+        RunError: the report could not be written.
+    """
+    report = publish_scores(plan, scores, started)
+    (_OBSERVER.get() or Observer()).on_report(report.path)
+    log = get_run_logger()
+    log.info("report: %s", report.path)
+    with _impatient():
+        _show(report, Notices(log.log))
+    return report
+
+
+def _show(report: Report, notices: Notices) -> None:
+    name = str(report.run["name"])
+    rows, more = loss_rows(report, ARTIFACT_ROWS)
+    about = f"Losses of {name}, from {report.path}/losses.parquet" + (f"; {more:,} more rows are there" if more else "")
+    notices.send(create_table_artifact, table=rows, key=artifact_key(name, "losses"), description=about)
+    text = report_markdown(report)
+    notices.send(create_markdown_artifact, markdown=text, key=artifact_key(name, "report"), description="Where it is")
+
+
+def _whole(value: _Value) -> _Value:
+    """Pass a value to a task as it is; Prefect unwraps it there."""
+    return cast("_Value", quote(value))
+
+
+def _run_name() -> str:
+    """Name a flow run after its config and the time it began: many runs share a config."""
+    parameters: Mapping[str, Any] = prefect.runtime.flow_run.parameters
+    config = parameters["config"]
+    name = config["name"] if isinstance(config, Mapping) else config.name
+    return f"{name} {utc_now():%Y-%m-%d %H:%M:%S}"
+
+
+@flow(name="lossops", flow_run_name=_run_name, persist_result=False)
+def score(config: RunConfig) -> str:
+    """Score sharded predictions against labels and publish a report.
+
+    Args:
+        config: what to score; the same keys as in a config file.
+
+    Returns:
+        The path of the report.
+    """
+    started = utc_now()
+    plan = check(_whole(config))
+    scores = score_rows(_whole(plan))
+    return publish(_whole(plan), _whole(scores), started).path

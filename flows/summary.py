@@ -1,0 +1,121 @@
+"""What a person sees of a report first: a bounded choice of its rows. Selects and sorts, computes no number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lossops.report import Report
+
+__all__ = [
+    "ARTIFACT_ROWS",
+    "Unscored",
+    "as_json",
+    "loss_rows",
+    "number",
+    "overall",
+    "printable",
+    "report_markdown",
+    "unscored",
+    "worst_slices",
+]
+
+ARTIFACT_ROWS = 200  # of a table in Prefect's user interface, which renders every row it is given
+_SHOWN = ("model", "loss", "slice", "rows", "rows_valid", "mean", "ci_low", "ci_high", "std", "min", "max")
+
+Row = Mapping[str, Any]
+
+
+def number(value: float | None) -> str:
+    """A loss in six digits; a dash where the data does not determine it."""
+    return "-" if value is None else f"{value:.6g}"
+
+
+def printable(text: str) -> str:
+    """Text from a dataset, without characters that could steer a terminal."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+
+
+def _is_overall(losses: pa.Table) -> pa.ChunkedArray:
+    return pc.equal(pc.list_value_length(losses["slice_columns"]), 0)
+
+
+def overall(report: Report) -> list[dict[str, Any]]:
+    """The row of every model and loss for all data, in the order of the config."""
+    return list(report.losses.filter(_is_overall(report.losses)).to_pylist())
+
+
+def _worst_first(losses: pa.Table) -> pa.Table:
+    """Sort by the lower end of the interval, so that a few unlucky rows do not outrank a real problem."""
+    endless = pc.equal(losses["mean"], math.inf)
+    surely = pc.if_else(pc.fill_null(endless, fill_value=False), math.inf, losses["ci_low"])
+    ranked = losses.append_column("surely", surely)
+    return ranked.sort_by([("surely", "descending"), ("mean", "descending")]).drop_columns("surely")
+
+
+def worst_slices(report: Report, model: str, loss: str, limit: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the slices with the surely highest loss, worst first, and how many more there are."""
+    losses = report.losses
+    own = pc.and_(pc.equal(losses["model"], model), pc.equal(losses["loss"], loss))
+    slices = losses.filter(pc.and_(own, pc.invert(_is_overall(losses))))
+    return _worst_first(slices).slice(0, limit).to_pylist(), max(slices.num_rows - limit, 0)
+
+
+def loss_rows(report: Report, limit: int) -> tuple[list[dict[str, Any]], int]:
+    """Return rows for a table artifact, overall first, then slices, worst first, and how many more there are."""
+    losses = report.losses.select(list(_SHOWN))
+    whole = _is_overall(report.losses)
+    slices = _worst_first(losses.filter(pc.invert(whole)))
+    chosen = pa.concat_tables([losses.filter(whole), slices]).slice(0, limit)
+    return [as_json(row) for row in chosen.to_pylist()], max(losses.num_rows - limit, 0)
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    """JSON knows no infinity, so it becomes a word."""
+    return {key: str(value) if isinstance(value, float) and math.isinf(value) else value for key, value in row.items()}
+
+
+@dataclass
+class Unscored:
+    """Rows that were read and not scored, for one reason; None as loss stands for every loss of the model."""
+
+    model: str
+    loss: str | None
+    reason: str
+    rows: dict[str, int] = field(default_factory=dict)
+
+
+def unscored(report: Report) -> list[Unscored]:
+    """Return the ledger without its scored rows; a reason that takes the same rows from every loss is listed once."""
+    found: dict[tuple[str, str], dict[str, Unscored]] = {}
+    losses: dict[str, set[str]] = {}
+    for entry in report.ledger.to_pylist():
+        model, loss, reason = entry["model"], entry["loss"], entry["reason"]
+        losses.setdefault(model, set()).add(loss)
+        if reason != "scored" and entry["rows"]:
+            line = found.setdefault((model, reason), {}).setdefault(loss, Unscored(model, loss, reason))
+            line.rows[entry["dataset"]] = entry["rows"]
+    return [line for (model, _), lines in found.items() for line in _folded(lines.values(), len(losses[model]))]
+
+
+def _folded(lines: Iterable[Unscored], losses: int) -> list[Unscored]:
+    lines = list(lines)
+    first = lines[0]
+    if losses > 1 and len(lines) == losses and all(line.rows == first.rows for line in lines):
+        return [Unscored(first.model, None, first.reason, first.rows)]
+    return lines
+
+
+def report_markdown(report: Report) -> str:
+    """Where the report is and what it says over all data, as Markdown."""
+    heads = ["| model | loss | rows | mean | 95 % interval |", "|---|---|---|---|---|"]
+    lines = [f"**Report**: `{report.path}`", "", *heads]
+    for row in overall(report)[:ARTIFACT_ROWS]:
+        interval = f"{number(row['ci_low'])} to {number(row['ci_high'])}"
+        lines.append(f"| {row['model']} | {row['loss']} | {row['rows_valid']:,} | {number(row['mean'])} | {interval} |")
+    return "\n".join(lines)

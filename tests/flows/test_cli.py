@@ -1,0 +1,269 @@
+"""The command line, mostly as a process of its own: what it prints where, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from flows import cli
+from lossops.losses import CATALOGUE, CONVENTIONS, bind
+from tests.datasets import write_shards
+from tests.flows.conftest import LOSSOPS, Command
+
+ESCAPE = "\x1b"
+
+
+def one_line(text: str) -> str:
+    lines = text.splitlines()
+    assert len(lines) == 1, text
+    assert lines[0].startswith("lossops: ")
+    return lines[0]
+
+
+def test_a_direct_run_prints_a_summary_of_80_columns(lossops: Command, example: Path, tmp_path: Path) -> None:
+    found = lossops("run", str(example / "demo.yaml"), "--set", f"output={tmp_path}", COLUMNS="200")
+    assert found.returncode == 0, found.stderr
+    assert ESCAPE not in found.stdout + found.stderr
+    lines = found.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines if str(tmp_path) not in line)
+    order = [
+        text for line in lines for text in ("all rows", "worst first", "not scored", "Report: ", "Ran") if text in line
+    ]
+    assert order == ["all rows", "worst first", "worst first", "not scored", "Report: ", "Ran"]
+    assert lines[-1] == "Ran directly in this process; no Prefect server was used."
+    assert re.search(r"prediction_nan +candidate +click +198 +198", found.stdout)
+    assert found.stderr.splitlines()[-1].startswith("scored 199,800 of 199,800 rows")
+
+
+def test_a_direct_run_as_json(lossops: Command, example: Path, tmp_path: Path) -> None:
+    found = lossops("run", str(example / "demo.yaml"), "--json", "--set", f"output={tmp_path}", "--set", "slices=[]")
+    told = json.loads(found.stdout)
+    assert told["flow_run"] is None
+    assert [row["loss"] for row in told["overall"]] == ["click", "seconds"]
+    assert told["run"]["config"]["slices"] == []
+    assert Path(told["report"], "run.json").is_file()
+
+
+def test_a_run_is_recorded_where_a_server_is_configured(
+    lossops: Command, example: Path, server: str, tmp_path: Path
+) -> None:
+    found = lossops("run", str(example / "demo.yaml"), "--set", f"output={tmp_path}", PREFECT_API_URL=server)
+    assert found.returncode == 0, found.stderr
+    assert re.fullmatch(r"Recorded by Prefect as flow run 'demo 20.*': http://127.*", found.stdout.splitlines()[-1])
+    assert all(line.startswith("scored") for line in found.stderr.splitlines())
+
+
+def test_a_profile_configures_a_server(lossops: Command, example: Path, server: str, tmp_path: Path) -> None:
+    (tmp_path / "profiles.toml").write_text(f'active = "own"\n[profiles.own]\nPREFECT_API_URL = "{server}"\n')
+    words = ("run", str(example / "demo.yaml"), "--json", "--set", f"output={tmp_path}")
+    found = lossops(*words, PREFECT_PROFILES_PATH=str(tmp_path / "profiles.toml"))
+    assert json.loads(found.stdout)["flow_run"]["name"].startswith("demo")
+    assert all(line.startswith("scored") for line in found.stderr.splitlines())
+
+
+def test_a_recorded_run_that_is_refused_exits_the_same(lossops: Command, example: Path, server: str) -> None:
+    found = lossops("run", str(example / "demo.yaml"), "--set", "on_invalid=fail", PREFECT_API_URL=server)
+    assert found.returncode == 2
+    assert "on_invalid" in one_line(found.stderr)
+
+
+def test_without_a_server_a_recorded_run_is_refused(lossops: Command, example: Path) -> None:
+    found = lossops("run", str(example / "demo.yaml"), "--prefect")
+    assert found.returncode == 2
+    assert "PREFECT_API_URL" in one_line(found.stderr)
+
+
+def test_a_server_that_is_away_is_noticed_soon(lossops: Command, example: Path, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    words = ("run", str(example / "demo.yaml"), "--set", f"output={tmp_path / 'reports'}")
+    found = lossops(*words, PREFECT_API_URL="http://user:secret@127.0.0.1:9/api")
+    assert found.returncode == 3
+    assert time.monotonic() - begun < 20.0
+    line = one_line(found.stderr)
+    assert "http://127.0.0.1:9/api" in line
+    assert "secret" not in line
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run",), "Missing argument 'CONFIG'"),
+        (("run", "a.yaml", "--nope"), "--nope"),
+        (("frobnicate",), "frobnicate"),
+        (("run", "absent.yaml"), "absent.yaml"),
+        (("check", "absent.yaml"), "absent.yaml"),
+        (("show", "absent"), "absent"),
+        (("losses", "hubr"), "did you mean 'huber'?"),
+    ],
+)
+def test_what_is_refused_gets_one_line_and_exit_code_2(
+    words: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["lossops", *words])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert says in one_line(capsys.readouterr().err)
+
+
+def test_a_failure_of_the_machine_is_one_line(environment: Mapping[str, str]) -> None:
+    def losses(**extra: str) -> subprocess.CompletedProcess[str]:
+        with open("/dev/full", "w") as full:
+            words = [*LOSSOPS, "losses"]
+            own = {**environment, **extra}
+            return subprocess.run(words, env=own, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    found = losses()
+    assert found.returncode == 3
+    assert "OSError" in one_line(found.stderr)
+    assert "LOSSOPS_TRACEBACK=1" in found.stderr
+    assert "Traceback" in losses(LOSSOPS_TRACEBACK="1").stderr
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(environment: Mapping[str, str], tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)
+    words = [*LOSSOPS, "run", str(config)]
+    with (
+        subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process,
+        open(config, "w"),  # returns once the command waits for its config
+    ):
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert one_line(errors.lstrip()) == "lossops: interrupted"  # after the terminal's ^C comes a new line
+
+
+def test_a_reader_that_leaves_early_is_no_failure(environment: Mapping[str, str]) -> None:
+    found = subprocess.run(
+        ["sh", "-c", '"$@" | head -1', "sh", *LOSSOPS, "losses", "huber"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.startswith("huber")
+    assert found.stderr == ""
+
+
+def test_a_terminal_gets_a_bar(environment: Mapping[str, str], example: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    words = [*LOSSOPS, "run", str(example / "demo.yaml"), "--set", f"output={tmp_path}"]
+    own = {**environment, "TERM": "xterm-256color", "COLUMNS": "80"}
+    with subprocess.Popen(words, env=own, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while part := _read(ours):
+            shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"scoring" in shown
+    assert b"6/6 shards" in shown
+    assert ESCAPE.encode() in shown
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # how Linux says that the other side is closed
+        return b""
+
+
+def test_check_describes_what_would_be_read(lossops: Command, example: Path) -> None:
+    found = lossops("check", str(example / "demo.yaml"))
+    assert found.returncode == 0, found.stderr
+    assert "join by visit_id" in found.stdout
+    assert "MiB of labels held in memory" in " ".join(found.stdout.split())
+
+
+def test_check_refuses_what_run_would(lossops: Command, example: Path) -> None:
+    found = lossops("check", str(example / "demo.yaml"), "--set", "slices=[contry]")
+    assert found.returncode == 2
+    assert "did you mean 'country'?" in one_line(found.stderr)
+
+
+def test_show_prints_what_run_printed(lossops: Command, example: Path, tmp_path: Path) -> None:
+    ran = lossops("run", str(example / "demo.yaml"), "--set", "output=reports")
+    place = next((tmp_path / "reports" / "demo").iterdir()).relative_to(tmp_path)
+    shown = lossops("show", str(place))
+    assert shown.stdout.splitlines() == ran.stdout.splitlines()[:-1]
+
+
+def test_the_version_is_shown() -> None:
+    found = CliRunner().invoke(cli.lossops, ["--version"])
+    assert re.fullmatch(r"lossops \d+\.\d+\.\d+\n", found.output)
+
+
+def test_without_a_command_there_is_help() -> None:
+    assert "demo" in CliRunner().invoke(cli.lossops, []).output
+
+
+def test_the_catalogue_lists_every_loss() -> None:
+    listed = CliRunner().invoke(cli.lossops, ["losses"]).output
+    assert {line.split(" ")[0] for line in listed.splitlines()} >= set(CATALOGUE)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_loss_is_shown_in_full(name: str) -> None:
+    shown = CliRunner().invoke(cli.lossops, ["losses", name]).output
+    text = "".join(shown.split())
+    loss = CATALOGUE[name]
+    declared = [loss.form.formula, loss.summary, loss.citation, *(one.meaning for one in loss.all_parameters)]
+    declared += [loss.logits.formula] if loss.logits else []
+    declared += bind(name, {}, "keras").reasons.values()
+    assert [part for part in declared if "".join(part.split()) not in text] == []
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_conventions_are_shown_by_what_they_do() -> None:
+    shown = " ".join(CliRunner().invoke(cli.lossops, ["losses", "binary_crossentropy"]).output.split())
+    for convention, value in {"keras": "16.1181", "tf_keras": "15.4249", "exact": "inf"}.items():
+        assert re.search(rf"{re.escape(CONVENTIONS[convention].meaning[:20])}.*?loses {value}\.", shown)
+    assert "Conventions" not in CliRunner().invoke(cli.lossops, ["losses", "huber"]).output
+
+
+def test_the_worked_examples_of_the_reference(lossops: Command, tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "one_hot": [[0, 1, 0], [0, 0, 1]],
+            "probabilities": [[0.05, 0.95, 0.0], [0.1, 0.8, 0.1]],
+            "binary": [0, 1],
+            "p": [0.4, 0.6],
+            "zeros": [0, 0],
+            "ones": [1.0, 1.0],
+            "h": [0.6, 0.4],
+        }
+    )
+    data = write_shards(tmp_path / "data", [table])
+    (tmp_path / "config.yaml").write_text(f"""
+name: worked
+labels: {{path: {data}}}
+models: {{m: {{path: {data}}}}}
+losses:
+  - {{loss: categorical_crossentropy, label: one_hot, prediction: probabilities}}
+  - {{loss: binary_crossentropy, label: binary, prediction: p}}
+  - {{loss: mean_absolute_error, label: zeros, prediction: ones}}
+  - {{loss: mean_squared_error, label: binary, prediction: ones}}
+  - {{loss: huber, label: binary, prediction: h}}
+""")
+    told = json.loads(lossops("run", "config.yaml", "--json").stdout)
+    shown = {row["loss"]: f"{row['mean']:.7g}" for row in told["overall"]}
+    assert shown.pop("categorical_crossentropy")[:8] == "1.176939"
+    assert shown == {
+        "binary_crossentropy": "0.5108256",
+        "mean_absolute_error": "1",
+        "mean_squared_error": "0.5",
+        "huber": "0.18",
+    }

@@ -1,0 +1,86 @@
+"""Which rows of a report a person sees first."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyarrow as pa
+
+from flows.summary import (
+    Unscored,
+    as_json,
+    loss_rows,
+    number,
+    overall,
+    printable,
+    report_markdown,
+    unscored,
+    worst_slices,
+)
+from lossops.report import LEDGER, LOSSES, SHARDS, Report
+
+
+def row(slice_: str, mean: float | None, low: float | None, loss: str = "mse") -> dict[str, Any]:
+    numbers = dict.fromkeys(["sum", "std", "std_error", "min", "max", "ci_high"])
+    name, _, value = slice_.partition("=")
+    columns, values = ([], []) if slice_ == "overall" else ([name], [value])
+    counts = {"rows": 3, "rows_valid": 2, "rows_clipped": 0, "weight_sum": 2.0}
+    texts = {"model": "m", "loss": loss, "slice": slice_, "slice_columns": columns, "slice_values": values}
+    return {**texts, **counts, **numbers, "mean": mean, "ci_low": low}
+
+
+def report(losses: list[dict[str, Any]], ledger: list[tuple[str, str, str, str, int]] = []) -> Report:  # noqa: B006
+    entries = [dict(zip(LEDGER.names, entry, strict=True)) for entry in ledger]
+    tables = (pa.Table.from_pylist(losses, LOSSES), pa.Table.from_pylist(entries, LEDGER), SHARDS.empty_table())
+    return Report("reports/x", *tables, {"name": "x"})
+
+
+def test_the_worst_slice_is_surely_bad_not_unlucky() -> None:
+    found = report(
+        [
+            row("overall", 1.0, 0.9),
+            row("a=unlucky", 9.0, 0.1),
+            row("a=bad", 3.0, 2.5),
+            row("a=endless", math.inf, None),
+            row("a=empty", None, None),
+            row("a=other", 99.0, 98.0, loss="mae"),
+        ]
+    )
+    worst, more = worst_slices(found, "m", "mse", 3)
+    assert [one["slice"] for one in worst] == ["a=endless", "a=bad", "a=unlucky"]
+    assert more == 1
+    assert worst_slices(found, "m", "mse", 9)[0][-1]["slice"] == "a=empty"
+    assert [one["slice"] for one in overall(found)] == ["overall"]
+
+
+def test_artifact_rows_are_json_with_overall_first() -> None:
+    rows, more = loss_rows(report([row("a=x", math.inf, None), row("overall", 1.0, 0.5), row("a=y", 2.0, 1.0)]), 2)
+    assert [(one["slice"], one["mean"]) for one in rows] == [("overall", 1.0), ("a=x", "inf")]
+    assert more == 1
+    assert as_json({"a": -math.inf, "b": "x"}) == {"a": "-inf", "b": "x"}
+
+
+def test_the_ledger_says_once_what_holds_for_every_loss() -> None:
+    both = [("predictions", "m", loss, "no_label", 5) for loss in ("mse", "mae")]
+    nan = [(dataset, "m", "mse", "prediction_nan", 2) for dataset in ("predictions", "labels")]
+    scored = [("predictions", "m", loss, "scored", 10) for loss in ("mse", "mae")]
+    assert unscored(report([row("overall", 1.0, 0.9)], [*scored, *both, *nan])) == [
+        Unscored("m", None, "no_label", {"predictions": 5}),
+        Unscored("m", "mse", "prediction_nan", {"predictions": 2, "labels": 2}),
+    ]
+
+
+def test_text_of_datasets_does_not_steer_a_terminal() -> None:
+    assert printable("a\x1b[31mb\n") == "a\\x1b[31mb\\x0a"
+    assert printable("Ünï 中") == "Ünï 中"
+
+
+def test_numbers_are_short() -> None:
+    assert [number(None), number(0.123456789), number(math.inf)] == ["-", "0.123457", "inf"]
+
+
+def test_markdown_tells_where_the_report_is() -> None:
+    text = report_markdown(report([row("overall", 1.0, None)]))
+    assert text.startswith("**Report**: `reports/x`")
+    assert "| m | mse | 2 | 1 | - to - |" in text
