@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,85 @@ def test_runs_never_share_a_folder(tmp_path: Path) -> None:
         "output": str(tmp_path / "reports"),
     }
     assert lossops.evaluate(config).path != lossops.evaluate(config).path
+
+
+CLASSES = {"cat": [0.5, 0.1, 0.25], "dog": [0.25, 0.2, 0.5], "owl": [0.25, 0.7, 0.25]}
+ROWS = [list(row) for row in zip(*CLASSES.values(), strict=True)]
+STORED = {
+    "list": pa.array(ROWS, pa.list_(pa.float32())),
+    "large_list": pa.array(ROWS, pa.large_list(pa.float64())),
+    "fixed_size_list": pa.array(ROWS, pa.list_(pa.float64(), 3)),
+    "float16": pa.array([[np.float16(value) for value in row] for row in ROWS], pa.list_(pa.float16(), 3)),
+    "struct": pa.StructArray.from_arrays([pa.array(values) for values in CLASSES.values()], list(CLASSES)),
+}
+
+
+@pytest.mark.parametrize("kind", [*STORED, "columns"])
+def test_class_scores_in_every_storage(kind: str, tmp_path: Path) -> None:
+    columns = {"y": pa.array([0, 2, 1], pa.int8())}
+    columns |= (
+        {name: pa.array(values) for name, values in CLASSES.items()} if kind == "columns" else {"p": STORED[kind]}
+    )
+    data = write_shards(tmp_path / "data", [pa.table(columns)], row_group_size=2)
+    report = lossops.evaluate(
+        {
+            "name": "storage",
+            "labels": {"path": data, "label": "y"},
+            "models": {"m": {"path": data, "prediction": list(CLASSES) if kind == "columns" else "p"}},
+            "losses": ["sparse_categorical_crossentropy"],
+            "convention": "exact",
+            "output": str(tmp_path / "reports"),
+        }
+    )
+    rounding = 5e-4 if kind == "float16" else 1e-7  # of 0.7 in the storage type
+    mean = score_table(report.losses, {"slice": "overall"})["mean"]
+    assert mean == pytest.approx(-np.mean(np.log([0.5, 0.7, 0.5])), rel=rounding)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ([pa.int8()], [pa.uint64()]),
+        ([pa.string()], [pa.dictionary(pa.int8(), pa.large_string())]),
+        ([pa.int32(), pa.string()], [pa.int64(), pa.large_string()]),
+        ([pa.timestamp("s")], [pa.timestamp("ns")]),
+        ([pa.date32(), pa.decimal128(9, 2)], [pa.date64(), pa.decimal128(12, 4)]),
+    ],
+    ids=str,
+)
+def test_keys_of_any_kind_join(mine: list[pa.DataType], theirs: list[pa.DataType], tmp_path: Path) -> None:
+    """Labels in reverse order; every pair of rows has the loss |2i - i| = i."""
+    count = 50
+
+    def columns(kinds: list[pa.DataType], order: list[int]) -> dict[str, pa.Array]:
+        return {f"k{n}": key_column(kind, order) for n, kind in enumerate(kinds)}
+
+    forward, backward = list(range(count)), list(reversed(range(count)))
+    predictions = pa.table({**columns(mine, forward), "p": [2.0 * i for i in forward]})
+    labels = pa.table({**columns(theirs, backward), "y": [1.0 * i for i in backward]})
+    report = lossops.evaluate(
+        {
+            "name": "keys",
+            "labels": {"path": write_shards(tmp_path / "labels", [labels]), "label": "y"},
+            "models": {"m": {"path": write_shards(tmp_path / "predictions", [predictions]), "prediction": "p"}},
+            "key": [f"k{n}" for n in range(len(mine))],
+            "losses": ["mean_absolute_error"],
+            "output": str(tmp_path / "reports"),
+        }
+    )
+    row = score_table(report.losses, {"slice": "overall"})
+    assert (row["rows"], row["sum"], row["max"]) == (count, sum(range(count)), count - 1)
+
+
+def key_column(kind: pa.DataType, order: list[int]) -> pa.Array:
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_string(plain) or pa.types.is_large_string(plain):
+        column = pa.array([f"key-{i:03d}" for i in order], plain)
+        return column.dictionary_encode() if pa.types.is_dictionary(kind) else column
+    if pa.types.is_decimal(kind):
+        return pa.array([Decimal(i) / 4 for i in order], kind)
+    if pa.types.is_date(kind):
+        return pa.array(order, pa.int32()).cast(pa.date32()).cast(kind)
+    if pa.types.is_timestamp(kind):
+        return pa.array(order, pa.timestamp("s")).cast(kind)
+    return pa.array(order, pa.int64()).cast(kind)

@@ -75,21 +75,53 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a process sees whose package has one more declaration in losses/regression.py."""
+def declared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A copy of the packages with one more declaration in losses/regression.py, and an environment that uses it."""
     folder = tmp_path_factory.mktemp("declared")
     for package in ("lossops", "flows"):
-        if (_ROOT / package).is_dir():
-            shutil.copytree(_ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(_ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     with (folder / "lossops" / "losses" / "regression.py").open("a") as file:
         file.write(_DECLARATION)
-    environment = {**os.environ, "PYTHONPATH": str(folder), "LOSSOPS_CACHE_DIR": str(folder / "cache")}
+    return folder, {**os.environ, "PYTHONPATH": str(folder), "LOSSOPS_CACHE_DIR": str(folder / "cache")}
+
+
+@pytest.fixture(scope="module")
+def answers(declared: tuple[Path, dict[str, str]]) -> dict[str, Any]:
+    """What the library of that copy says."""
+    folder, environment = declared
     command = [sys.executable, "-c", _QUESTIONS]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     assert Path(found["package"]).is_relative_to(folder)
     return found
+
+
+def test_a_declared_loss_is_on_the_command_line(declared: tuple[Path, dict[str, str]]) -> None:
+    """The listing names it; its own page has formula, parameter, domains and reasons; a run scores with it."""
+    folder, environment = declared
+
+    def lossops(*words: str) -> str:
+        command = [sys.executable, "-c", "from flows.cli import main; main()", *words]
+        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "relative_error_for_test" in lossops("losses")
+    page = lossops("losses", "relative_error_for_test")
+    for part in ("abs(p - y)/(y if y > floor else floor)", "floor", "(0, inf)", "[-5, 5]", "label_outside_domain"):
+        assert part in page
+    (folder / "data.csv").write_text("y,p\n4,1\n1,2\n0,1\n")
+    config = {
+        "name": "declared",
+        "labels": {"path": "data.csv", "label": "y"},
+        "models": {"m": {"path": "data.csv", "prediction": "p"}},
+        "losses": ["relative_error_for_test"],
+    }
+    (folder / "config.yaml").write_text(json.dumps(config))
+    found = json.loads(lossops("run", "config.yaml", "--direct", "--json"))
+    assert found["overall"][0]["mean"] == (0.75 + 1.0) / 2
+    assert found["overall"][0]["rows_valid"] == 2
 
 
 def test_a_declared_loss_is_in_the_catalogue_and_computes(answers: dict[str, Any]) -> None:
