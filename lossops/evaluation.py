@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
+from os import PathLike
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def evaluate(config: RunConfig | Mapping[str, Any] | str) -> Report:
+def evaluate(config: RunConfig | Mapping[str, Any] | str | PathLike[str]) -> Report:
     """Score a config in this process, without Prefect, and publish the report.
 
     Args:
@@ -39,8 +40,8 @@ def evaluate(config: RunConfig | Mapping[str, Any] | str) -> Report:
         InputError: a dataset does not fit the config, or is damaged.
         RunError: the run failed.
     """
-    if isinstance(config, str):
-        config = load_config(config)
+    if isinstance(config, str | PathLike):
+        config = load_config(str(config))
     elif not isinstance(config, RunConfig):
         config = parse_config(config)
     started = utc_now()

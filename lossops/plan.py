@@ -122,7 +122,7 @@ class Pairing:
     def batch_rows(self) -> int:
         """Rows that are held at a time."""
         widest = max(task.prediction_width + task.label_width for task in self.tasks)
-        return max(min(_BATCH_ROWS, BATCH_VALUES // widest), 1024)
+        return max(min(_BATCH_ROWS, BATCH_VALUES // widest), 1)
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
