@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -138,6 +139,8 @@ def demo(folder: str, direct: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    # A Dask cluster that closes may leave a time-out that nobody waits for; asyncio would print it.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         lossops.main(prog_name="lossops", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort) as error:

@@ -30,6 +30,7 @@ _MAX_ALIASES = 1000
 _MAX_NODES = 100_000
 _MAX_KEYS = 10_000
 _MERGE = "tag:yaml.org,2002:merge"
+_ADDRESS = r"^[a-z]+://[^/]+:[0-9]+"
 _Columns = str | list[str]
 
 
@@ -53,8 +54,7 @@ def _not_yet(value: object) -> object:
     return value
 
 
-_Paths = Annotated[list[str], BeforeValidator(_as_list), AfterValidator(_not_empty)]
-_NotYet = Annotated[object, AfterValidator(_not_yet)]
+_Paths = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list), AfterValidator(_not_empty)]
 
 
 class _Strict(BaseModel):
@@ -128,7 +128,9 @@ class ClusterConfig(_Strict):
     threads: Annotated[int, Field(ge=1)] | None = Field(
         None, description="threads of each local worker process (1), or of this process (one a core)"
     )
-    address: str | None = Field(None, description="address of a running Dask scheduler")
+    address: Annotated[str, Field(pattern=_ADDRESS)] | None = Field(
+        None, description="address of a running Dask scheduler, such as tcp://127.0.0.1:8786"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> ClusterConfig:
@@ -160,7 +162,7 @@ class RunConfig(_Strict):
     gates: Annotated[list[Any], AfterValidator(_not_yet)] = Field(
         default_factory=list, description="not in this version"
     )
-    output: str = Field("reports", description="folder or URL of the reports")
+    output: Annotated[str, Field(min_length=1)] = Field("reports", description="folder or URL of the reports")
     cluster: ClusterConfig | None = Field(None, description="null: this process")
 
     @model_validator(mode="after")
@@ -176,6 +178,8 @@ class RunConfig(_Strict):
                 raise ValueError(f"losses.{place}: {error}") from error
         _distinct("losses", [loss.shown for loss in self.losses], "give each its own name")
         _distinct("slices", [_shown(axes) for axes in self.slices], "name each slice once")
+        for axes in self.slices:
+            _distinct("slices", [_shown([axis]) for axis in axes], "name each axis of a cross once")
         _distinct("key", self.key or [], "name each column once")
         return self
 
@@ -348,6 +352,15 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
         raise ConfigError(_explain(error)) from error
 
 
+_KINDS = {
+    "dict_type": "a mapping",
+    "model_type": "a mapping of keys",
+    "list_type": "a list",
+    "string_type": "a text",
+    "string_too_short": "a text that is not empty",
+    "too_short": "at least one entry",
+    "bool_type": "true or false",
+}
 _MODELS: dict[str, type[BaseModel]] = {
     "labels": LabelsConfig,
     "models": ModelConfig,
@@ -369,7 +382,10 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where}: this key is missing"
     if first["type"] == "string_pattern_mismatch":
-        return f"{where}: {shown(found)}; allowed: up to 100 letters, digits, - and _"
+        allowed = "up to 100 letters, digits, - and _" if where == "name" else "an address such as tcp://127.0.0.1:8786"
+        return f"{where}: {shown(found)}; allowed: {allowed}"
+    if first["type"] in _KINDS:
+        return f"{where}: found {shown(found)}; allowed: {_KINDS[first['type']]}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{where}: {message}" if where else message

@@ -210,7 +210,7 @@ class _Pairer:
     def _map(self, pairing: Pairing, index: LabelIndex | None) -> _Merged:
         self.watch.start(self.number, pairing)
         merged = _Merged(State.zero(len(pairing.slices)))
-        shared = self.client.scatter([pairing, index], broadcast=True, hash=False)
+        shared = _share(self.client, [pairing, index])
         for outcome in _outcomes(self.client, shared, pairing.pieces):
             if self.plan.config.on_invalid == "fail":
                 _refuse_invalid(pairing, outcome)
@@ -279,6 +279,18 @@ def _records(pairing: Pairing, merged: _Merged) -> Iterator[ShardRecord]:
         for number, shard in enumerate(dataset.shards):
             seconds = float(merged.seconds[number]) if name == "predictions" else 0.0
             yield ShardRecord(name, shard.path, shard.fingerprint, shard.rows, shard.file.size, seconds)
+
+
+def _share(client: Client, values: list[Any]) -> list[Future]:
+    """Send values to every worker once. One that dies meanwhile is a KeyError in Dask; the others still serve."""
+    lost: list[KeyError] = []
+    while len(lost) <= _RETRIES:
+        try:
+            return client.scatter(values, broadcast=True, hash=False)  # type: ignore[no-any-return]
+        except KeyError as error:
+            lost.append(error)
+            client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    raise RunError(f"workers die while the work is handed out: {lost[-1]}") from lost[-1]
 
 
 def _work(shared: Sequence[Any], piece: Piece) -> Outcome | LossopsError:

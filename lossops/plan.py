@@ -20,6 +20,7 @@ from lossops.data.dataset import Dataset, logical_type, open_dataset
 from lossops.data.keys import check_key_types, is_ordered, read_keys
 from lossops.errors import InputError, nearest
 from lossops.losses import BoundLoss, Inputs
+from lossops.report import check_output
 from lossops.slices import OVERALL, Axis, Slice
 
 __all__ = ["BATCH_VALUES", "Mode", "Pairing", "Piece", "Plan", "Source", "Task", "make_plan"]
@@ -233,6 +234,7 @@ def make_plan(config: RunConfig) -> Plan:
     Raises:
         InputError: a path, column or type does not fit; the message names it and what is allowed.
     """
+    check_output(config.output)
     labels = open_dataset(config.labels.path)
     opened: dict[tuple[str, ...], Dataset] = {}
     models: dict[tuple[str, ...], list[str]] = {}
@@ -269,7 +271,8 @@ def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequ
 def _locate(name: str, key: str, sides: Mapping[Side, Dataset], config: RunConfig, *, same: bool) -> Source:
     """Find the side of a slice or weight column: the labels, then the predictions; a name in both must be qualified."""
     prefix, dot, column = name.partition(".")
-    if dot and prefix in sides:
+    literal = any(name in dataset.schema.names for dataset in sides.values())
+    if dot and prefix in sides and not literal:
         side: Side = "labels" if prefix == "labels" else "predictions"
         sides[side].type_of(column, key)
         return Source(side, column)

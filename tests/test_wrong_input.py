@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import lossops
+from lossops.config import parse_config
 from lossops.errors import InputError
+from lossops.plan import make_plan
 from tests.datasets import write_shards
 
 Config = dict[str, Any]
@@ -196,6 +198,20 @@ def test_positions_that_do_not_fit(good: Config, tmp_path: Path) -> None:
     write_shards(tmp_path / "p3", [pa.table({"yhat": [1.0, 2.0]}), pa.table({"yhat": [1.0]})])
     good["models"]["m"]["path"] = str(tmp_path / "p3")
     assert "has 2 shards" in refusal(good)
+
+
+def test_output_that_cannot_be_written_is_refused_before_anything_is_scored(good: Config, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    good["output"] = str(tmp_path / "file" / "reports")
+    with pytest.raises(InputError, match=r"output: .*file is not a folder that can be written to"):
+        make_plan(parse_config(good))
+
+
+def test_a_column_whose_name_looks_qualified(good: Config, tmp_path: Path) -> None:
+    labels = pa.table({"id": [1, 2, 3], "price": [1.0, 2.0, 3.0], "labels.cut": ["a", "b", "b"]})
+    good["labels"]["path"] = write_shards(tmp_path / "odd", [labels])
+    good["slices"] = ["labels.cut"]
+    assert lossops.evaluate(good).losses["slice"].to_pylist() == ["overall", "labels.cut=a", "labels.cut=b"]
 
 
 def test_unknown_url(good: Config) -> None:

@@ -51,6 +51,8 @@ def open_storage(location: str) -> tuple[fs.FileSystem, str]:
         return fs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass  # not a scheme of pyarrow's own: fsspec knows more
+    except OSError as error:
+        raise InputError(f"{location}: {_one_line(error)}") from error
     try:
         files, path = fsspec.url_to_fs(location)
     except (ValueError, ImportError) as error:
@@ -105,7 +107,8 @@ def _file_or_folder(storage: fs.FileSystem, location: str, path: str) -> list[Fo
 def _hint(storage: fs.FileSystem, path: str) -> str:
     parent, name = os.path.split(path.rstrip("/"))
     entries = storage.get_file_info(fs.FileSelector(parent or "/", allow_not_found=True))
-    return f"; {nearest(name, [entry.base_name for entry in entries])}" if entries else ""
+    names = [entry.base_name for entry in entries if not entry.base_name.startswith(".")]
+    return f"; {nearest(name, names)}" if names else ""
 
 
 def _glob(storage: fs.FileSystem, pattern: str) -> list[FoundFile]:

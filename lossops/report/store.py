@@ -16,7 +16,7 @@ from pyarrow import fs
 from lossops.data.storage import open_storage
 from lossops.errors import InputError, RunError
 
-__all__ = ["Report", "open_report", "publish"]
+__all__ = ["Report", "check_output", "open_report", "publish"]
 
 _MANIFEST = "run.json"
 _TABLES = ("losses", "ledger", "shards")
@@ -37,6 +37,24 @@ class Report:
     ledger: pa.Table
     shards: pa.Table
     run: Mapping[str, Any]
+
+
+def check_output(output: str) -> None:
+    """Check, before hours of work, that a report could be written; creates nothing.
+
+    Args:
+        output: folder or URL of all reports; for a URL only that its storage can be opened is checked.
+
+    Raises:
+        InputError: it is not a folder, or nothing can be written there.
+    """
+    storage, folder = open_storage(output)
+    if not isinstance(storage, fs.LocalFileSystem):
+        return
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"output: {folder} is not a folder that can be written to; allowed: a folder or URL")
 
 
 def publish(output: str, name: str, run_id: str, tables: Mapping[str, pa.Table], run: Mapping[str, Any]) -> Report:
