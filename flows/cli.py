@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import sys
@@ -137,10 +138,19 @@ def demo(folder: str, direct: bool) -> None:
     run_demo(folder, direct=direct)
 
 
+def _insist_on_interrupts(lost: sys.UnraisableHookArgs) -> None:
+    """Raise an interrupt again that fell into a callback of the garbage collector, where Python drops it."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        _thread.interrupt_main()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main() -> NoReturn:
     """Run the command line and exit."""
     # A Dask cluster that closes may leave a time-out that nobody waits for; asyncio would print it.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    sys.unraisablehook = _insist_on_interrupts
     try:
         lossops.main(prog_name="lossops", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort) as error:

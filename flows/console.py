@@ -89,7 +89,7 @@ def _print_slices(console: Console, report: Report, model: str, loss: str, limit
     rows, more = worst_slices(report, model, loss, limit)
     if not rows:
         return
-    title = f"\n{printable(model)}, {printable(loss)}: slices, worst first"
+    title = f"\n{printable(model)}, {printable(loss)}: slices by lower end of the interval"
     table = _table(title, ["slice", "rows", "mean", "95 % interval"], 3)
     for row in rows:
         _add(table, row["slice"], *_numbers(row))
@@ -100,7 +100,7 @@ def _print_slices(console: Console, report: Report, model: str, loss: str, limit
 
 def _print_unscored(console: Console, lines: Sequence[Unscored]) -> None:
     if not lines:
-        console.print("\nEvery row was scored.")
+        console.print("\nEvery row that was read was scored.")
         return
     table = _table("\nRows not scored", ["reason", "model", "loss", "predictions", "labels"], 2)
     for line in lines[:_LEDGER_LINES]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -236,6 +237,12 @@ class _Loader(yaml.SafeLoader):
             if self._aliases > _MAX_ALIASES:
                 raise ConfigError(f"more than {_MAX_ALIASES} aliases; allowed: at most {_MAX_ALIASES}")
         return super().compose_node(parent, index)
+
+
+# YAML 1.1 takes 1e3 for a text, because it has no point; everybody else takes it for a number.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def _parse_yaml(text: str) -> object:

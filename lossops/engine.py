@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -90,10 +90,12 @@ class _Watch:
     left: Counter[tuple[int, int]] = field(default_factory=Counter)
     rows: int = 0
     bad_rows: int = 0
+    bad_before: int = 0
     shards_done: int = 0
 
     def start(self, number: int, pairing: Pairing) -> None:
         """Begin a pairing anew."""
+        self.bad_before = self.bad_rows
         for piece in pairing.pieces:
             self.left[number, piece.shard] += 1
         self.shards_done += sum(not shard.rows for shard in pairing.predictions.shards)
@@ -102,7 +104,7 @@ class _Watch:
     def restart(self, pairing: Pairing, why: str) -> None:
         """Forget what a pairing has counted so far, because it starts again."""
         self.log(logging.INFO, why)
-        self.rows, self.bad_rows = self.rows - pairing.predictions.rows, 0
+        self.rows, self.bad_rows = self.rows - pairing.predictions.rows, self.bad_before
         self.shards_done -= len(pairing.predictions.shards)
 
     def finish(self, number: int, pairing: Pairing, outcome: Outcome) -> None:
@@ -183,35 +185,33 @@ class _Pairer:
     watch: _Watch
 
     def run(self) -> Scores:
+        shared = self._submit(_keep, self.pairing)
         if self.pairing.mode != "join":
-            merged = self._map(self.pairing, None)
+            merged = self._map(shared, None)
             if merged.positions_hold():
-                return self._scores(self.pairing, merged, Counter(merged.unaligned))
+                return self._scores(merged, merged.unaligned)
             self.watch.restart(self.pairing, "keys do not pair by position, or are not distinct: joining by key")
             self.pairing = self.pairing.joined()
-        index = self._index()
-        merged = self._map(self.pairing, index)
-        if index.is_asked_twice(merged.seen(index)):
+            shared = self._submit(_keep, self.pairing)
+        return self._join(shared, self._submit(_read_index, shared))
+
+    def _join(self, shared: Future, index: Future) -> Scores:
+        """Score with the labels of an index, which stays on the cluster."""
+        merged = self._map(shared, index)
+        if _result(self._submit(LabelIndex.is_asked_twice, index, merged.asked)):
             self.watch.restart(self.pairing, "some keys occur more than once: scoring again without them")
-            index = index.without_asked_twice(merged.seen(index))
-            merged = self._map(self.pairing, index)
-        return self._scores(self.pairing, merged, Counter(index.ledger(merged.seen(index))))
+            index = self._submit(LabelIndex.without_asked_twice, index, merged.asked)
+            merged = self._map(shared, index)
+        return self._scores(merged, _result(self._submit(LabelIndex.ledger, index, merged.asked)))
 
-    def _index(self) -> LabelIndex:
-        labels, pairing = self.pairing.labels, self.pairing
-        columns = pairing.read_columns("labels")
-        tables = (
-            table
-            for number, shard in enumerate(labels.shards)
-            for table in labels.read(number, columns, 0, shard.rows, pairing.batch_rows, pairing.text_columns("labels"))
-        )
-        return build_index(tables, pairing.key, pairing.columns("labels"), labels.schema)
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        return _submit(self.client, function, *arguments)
 
-    def _map(self, pairing: Pairing, index: LabelIndex | None) -> _Merged:
+    def _map(self, shared: Future, index: Future | None) -> _Merged:
+        pairing = self.pairing
         self.watch.start(self.number, pairing)
         merged = _Merged(State.zero(len(pairing.slices)))
-        shared = _share(self.client, [pairing, index])
-        for outcome in _outcomes(self.client, shared, pairing.pieces):
+        for outcome in _outcomes(self.client, (shared, index), pairing.pieces):
             if self.plan.config.on_invalid == "fail":
                 _refuse_invalid(pairing, outcome)
             merged.add(outcome)
@@ -220,7 +220,8 @@ class _Pairer:
             raise RunError(f"{merged.pieces} of {len(pairing.pieces)} partitions came back; nothing is reported")
         return merged
 
-    def _scores(self, pairing: Pairing, merged: _Merged, labels: Counter[str]) -> Scores:
+    def _scores(self, merged: _Merged, labels: Mapping[str, int]) -> Scores:
+        pairing = self.pairing
         sides = [
             Unaligned("predictions", pairing.predictions.rows, merged.unaligned),
             Unaligned("labels", pairing.labels.rows, labels),
@@ -253,9 +254,6 @@ class _Merged:
         if outcome.seen is not None:
             self.asked = outcome.seen if self.asked is None else self.asked + outcome.seen
 
-    def seen(self, index: LabelIndex) -> Seen:
-        return self.asked if self.asked is not None else Seen.none(index.rows)
-
     def positions_hold(self) -> bool:
         """Whether keys agreed everywhere and none occurs in two pieces; true where there are no keys to compare."""
         ordered = sorted(self.ranges, key=lambda keys: keys.first)
@@ -281,34 +279,49 @@ def _records(pairing: Pairing, merged: _Merged) -> Iterator[ShardRecord]:
             yield ShardRecord(name, shard.path, shard.fingerprint, shard.rows, shard.file.size, seconds)
 
 
-def _share(client: Client, values: list[Any]) -> list[Future]:
-    """Send values to every worker once. One that dies meanwhile is a KeyError in Dask; the others still serve."""
-    lost: list[KeyError] = []
-    while len(lost) <= _RETRIES:
-        try:
-            return client.scatter(values, broadcast=True, hash=False)  # type: ignore[no-any-return]
-        except KeyError as error:
-            lost.append(error)
-            client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
-    raise RunError(f"workers die while the work is handed out: {lost[-1]}") from lost[-1]
-
-
-def _work(shared: Sequence[Any], piece: Piece) -> Outcome | LossopsError:
-    """Score a piece on a worker; what we refuse on purpose is a result, so that Dask neither retries nor prints it."""
-    pairing, index = shared
+def _checked(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call on a worker; what we refuse on purpose is a result, so that Dask neither retries nor prints it."""
+    refused = next((argument for argument in arguments if isinstance(argument, LossopsError)), None)
+    if refused is not None:
+        return refused
     try:
-        return score_piece(pairing, piece, index)
+        return function(*arguments)
     except LossopsError as error:
         return error
 
 
-def _outcomes(client: Client, shared: Sequence[Future], pieces: Sequence[Piece]) -> Iterator[Outcome]:
+def _keep(pairing: Pairing) -> Pairing:
+    """Give every worker the pairing once, instead of with every piece."""
+    return pairing
+
+
+def _read_index(pairing: Pairing) -> LabelIndex:
+    """Read the labels of a pairing into memory."""
+    labels, columns = pairing.labels, pairing.read_columns("labels")
+    tables = (
+        table
+        for number, shard in enumerate(labels.shards)
+        for table in labels.read(number, columns, 0, shard.rows, pairing.batch_rows, pairing.text_columns("labels"))
+    )
+    return build_index(tables, pairing.key, pairing.columns("labels"), labels.schema)
+
+
+def _score(pairing: Pairing, index: LabelIndex | None, piece: Piece) -> Outcome:
+    return score_piece(pairing, piece, index)
+
+
+def _submit(client: Client, function: Callable[..., Any], *arguments: Any) -> Future:
+    """Start a call on the cluster. Dask repeats it if the worker that holds its result dies, unlike scattered data."""
+    return client.submit(_checked, function, *arguments, pure=False, retries=_RETRIES)
+
+
+def _outcomes(client: Client, shared: Sequence[Any], pieces: Sequence[Piece]) -> Iterator[Outcome]:
     """Yield outcomes as they come, with a bounded number of pieces in flight."""
     waiting = iter(pieces)
     window = max(_WINDOW * sum(client.nthreads().values()), _WINDOW)
 
     def submit(piece: Piece) -> Future:
-        return client.submit(_work, shared, piece, pure=False, retries=_RETRIES)
+        return _submit(client, _score, *shared, piece)
 
     running = as_completed(map(submit, islice(waiting, window)), loop=client.loop)
     try:
@@ -321,15 +334,16 @@ def _outcomes(client: Client, shared: Sequence[Future], pieces: Sequence[Piece])
         client.cancel(list(running.futures), force=True, reason="the run ended early")
 
 
-def _result(future: Future) -> Outcome:
+def _result(future: Future) -> Any:
+    """Wait for a call on the cluster and return its result."""
+    error = future.exception()
     if future.status == "finished":
-        found: Outcome | LossopsError = future.result()
+        found = future.result()
         if isinstance(found, LossopsError):
             raise found
         return found
     if future.status != "error":
         raise RunError(f"the Dask scheduler lost a partition (status {future.status}); nothing is reported")
-    error = future.exception()
     if isinstance(error, KilledWorker):
         raise RunError(
             f"a partition killed its worker repeatedly, for want of memory or by a crash: {error}"

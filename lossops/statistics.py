@@ -29,6 +29,7 @@ __all__ = ["CONFIDENCE", "Summary", "summarise"]
 CONFIDENCE = 0.95
 # The products of weighted rows carry a relative error of about 2**-105; a variance that small is rounding.
 _WEIGHTED_NOISE_BITS = 100
+_SMALLEST_SQUARE = 2.0**-850  # exact products of float64 need 106 bits above the smallest subnormal, 2**-1074
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Summary:
         weight_sum: sum of the weights of scored rows (their number where there are no weights).
         mean: sum(w l) / sum(w), in units of the loss.
         sum: sum(w l).
-        std: sqrt(sum(w (l - mean)^2) / sum(w)), the population form, as numpy.std.
+        std: sqrt(sum(w (l - mean)^2) / sum(w)), the population form, as numpy.std. None, like what follows, where a
+            square of a loss or weight leaves the range of float64 (beyond about 1e150 or all below 1e-125).
         std_error: standard error of the mean by linearisation for independent rows (s / sqrt(n) without weights).
         ci_low, ci_high: interval of level `CONFIDENCE` for the mean, Student t with rows_valid - 1 degrees of freedom.
         min, max: smallest and largest loss.
@@ -116,6 +118,12 @@ def _root(value: _Exact, over: _Exact, noise: _Exact) -> float:
     return math.sqrt(value.over(over)) if (value + -noise).integer > 0 else 0.0
 
 
+def _underflows(columns: dict[str, _Exact]) -> bool:
+    """Whether losses or weights are so small that their squares lost digits before they were summed."""
+    squares = ["w2", *(["wl2", "w2l", "w2l2"] if columns["wl"].integer else [])]
+    return any(columns[name].over(_ONE) < _SMALLEST_SQUARE for name in squares)
+
+
 def _spreads(columns: dict[str, _Exact], rows: int, *, weighted: bool) -> tuple[float, float | None]:
     """Return the standard deviation and the standard error of the mean."""
     w, wl = columns["w"], columns["wl"]
@@ -142,7 +150,7 @@ def _summarise_group(sums: Sums, group: int, factors: dict[int, float]) -> Summa
         return Summary(counts[ROWS], rows, counts[CLIPPED], weight_sum, mean=math.inf, sum=math.inf, min=low, max=high)
     mean, total = columns["wl"].over(columns["w"]), columns["wl"].over(_ONE)
     std, error, ci_low, ci_high = None, None, None, None
-    if not counts[OVERFLOWED]:
+    if not counts[OVERFLOWED] and not _underflows(columns):
         std, error = _spreads(columns, rows, weighted=sums.weighted)
     if error is not None:
         reach = factors[rows] * error

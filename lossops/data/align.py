@@ -100,16 +100,17 @@ class LabelIndex:
         duplicate[found] = self.duplicate[rows[found]]
         return Matches(rows, keys.null, ~found & ~keys.null, duplicate)
 
-    def is_asked_twice(self, seen: Seen) -> bool:
-        """Whether a label that occurs once is asked for by several predictions."""
-        return bool((self._bits(seen.twice) & ~self.duplicate).any())
+    def is_asked_twice(self, seen: Seen | None) -> bool:
+        """Whether a label that occurs once is asked for by several predictions; None if there was no prediction."""
+        return seen is not None and bool((self._bits(seen.twice) & ~self.duplicate).any())
 
     def without_asked_twice(self, seen: Seen) -> LabelIndex:
         """The same index, in which labels that several predictions ask for count as duplicates."""
         return replace(self, duplicate=self.duplicate | self._bits(seen.twice))
 
-    def ledger(self, seen: Seen) -> dict[str, int]:
+    def ledger(self, seen: Seen | None) -> dict[str, int]:
         """Return the number of labels by ledger reason that found no partner, given what was asked for."""
+        seen = seen or Seen.none(self.rows)
         unasked = ~(self._bits(seen.once) | self.keys.null | self.duplicate)
         masks = {"null_key": self.keys.null, "duplicate_key": self.duplicate, "no_prediction": unasked}
         return {reason: int(np.count_nonzero(mask)) for reason, mask in masks.items()}

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -33,10 +33,10 @@ class Report:
     """
 
     path: str
-    losses: pa.Table
-    ledger: pa.Table
-    shards: pa.Table
-    run: Mapping[str, Any]
+    losses: pa.Table = field(repr=False)
+    ledger: pa.Table = field(repr=False)
+    shards: pa.Table = field(repr=False)
+    run: Mapping[str, Any] = field(repr=False)
 
 
 def check_output(output: str) -> None:
