@@ -19,6 +19,17 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 LOSSOPS = (sys.executable, "-c", "from flows.cli import main; main()")
 
 
+def press_until_it_ends(process: subprocess.Popen[str], number: int) -> None:
+    """Send a signal, and again every ten seconds while the process goes on, as a person at a terminal would."""
+    for _ in range(6):
+        process.send_signal(number)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty home folder, so that no test sees or touches what the person who runs it has configured."""

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from flows import cli
 from lossops.losses import CATALOGUE, CONVENTIONS, bind
 from tests.datasets import write_shards
-from tests.flows.conftest import LOSSOPS, Command
+from tests.flows.conftest import LOSSOPS, Command, press_until_it_ends
 
 ESCAPE = "\x1b"
 
@@ -142,7 +142,7 @@ def test_an_interrupt_is_one_line_and_exit_code_130(environment: Mapping[str, st
         subprocess.Popen(words, env=quiet, stderr=subprocess.PIPE, text=True) as process,
         open(config, "w"),  # returns once the command waits for its config
     ):
-        process.send_signal(signal.SIGINT)
+        press_until_it_ends(process, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert one_line(errors.lstrip()) == "lossops: interrupted"  # after the terminal's ^C comes a new line

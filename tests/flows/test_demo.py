@@ -14,7 +14,7 @@ import pytest
 from flows.demo import BAD_SLICE, ROWS, write_example
 from flows.summary import overall, worst_slices
 from lossops.report import open_report
-from tests.flows.conftest import LOSSOPS, Command
+from tests.flows.conftest import LOSSOPS, Command, press_until_it_ends
 
 
 def reports(folder: Path) -> list[Path]:
@@ -124,7 +124,7 @@ def test_the_temporary_server_ends_with_the_demo(
         assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("Compiling"))
         assert left_over(tmp_path) != []
-        process.send_signal(number)
+        press_until_it_ends(process, number)
         process.communicate(timeout=60)
     assert process.returncode == code
     assert left_over(tmp_path) == []
