@@ -13,6 +13,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -27,6 +28,7 @@ __all__ = ["cache_folder", "inline", "jit", "kernel_digest"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _PACKAGE = Path(__file__).resolve().parents[1]
+_CACHE_SETTING = threading.Lock()
 
 
 @cache
@@ -71,13 +73,14 @@ def _private_folder(parent: str) -> str | None:
 @contextmanager
 def _numba_cache_in(folder: str) -> Iterator[None]:
     # Numba reads the folder when a function is decorated; the setting is put back so that other
-    # users of Numba in this process keep theirs.
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = folder
-    try:
-        yield
-    finally:
-        numba.config.CACHE_DIR = before
+    # users of Numba in this process keep theirs. Worker threads decorate too, one at a time.
+    with _CACHE_SETTING:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = folder
+        try:
+            yield
+        finally:
+            numba.config.CACHE_DIR = before
 
 
 def jit(function: Function) -> Function:

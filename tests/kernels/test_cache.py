@@ -142,3 +142,25 @@ def test_a_folder_of_someone_else_is_not_used(tmp_path: Path) -> None:
     folder.mkdir(parents=True, mode=0o700)
     os.chown(folder, 12345, 12345)
     assert _run({"LOSSOPS_CACHE_DIR": str(tmp_path)})["folder"] is None
+
+
+_DECORATE = """
+from concurrent.futures import ThreadPoolExecutor
+import numba
+from lossops.kernels.blocks import mean_of_elements
+from lossops.kernels.jit import inline
+def formula(label, prediction):
+    return label - prediction
+with ThreadPoolExecutor(16) as threads:
+    made = list(threads.map(lambda _: mean_of_elements(inline(formula)), range(400)))
+print(len({kernel.stats.cache_path for kernel in made}), repr(numba.config.CACHE_DIR))
+"""
+
+
+def test_threads_that_decorate_at_once_share_one_folder(tmp_path: Path) -> None:
+    """Numba's setting is global: two threads that change it together must not scatter the cache over other folders."""
+    environment = {**os.environ, "LOSSOPS_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", _DECORATE]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "''"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache"]
