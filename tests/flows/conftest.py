@@ -17,6 +17,9 @@ from lossops.config import RunConfig, load_config
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 LOSSOPS = (sys.executable, "-c", "from flows.cli import main; main()")
+# A shell that starts tests in the background has them ignore interrupts, and they pass that on.
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+LOSSOPS_HEARING = (sys.executable, "-c", HEARING + LOSSOPS[2])
 
 
 def press_until_it_ends(process: subprocess.Popen[str], number: int) -> None:

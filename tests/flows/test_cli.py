@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from flows import cli
 from lossops.losses import CATALOGUE, CONVENTIONS, bind
 from tests.datasets import write_shards
-from tests.flows.conftest import LOSSOPS, Command, press_until_it_ends
+from tests.flows.conftest import LOSSOPS, LOSSOPS_HEARING, Command, press_until_it_ends
 
 ESCAPE = "\x1b"
 
@@ -135,7 +135,7 @@ def test_a_failure_of_the_machine_is_one_line(environment: Mapping[str, str]) ->
 def test_an_interrupt_is_one_line_and_exit_code_130(environment: Mapping[str, str], tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     os.mkfifo(config)
-    words = [*LOSSOPS, "run", str(config)]
+    words = [*LOSSOPS_HEARING, "run", str(config)]
     # The signal may fall between the opening of the file and the block that closes it, which Python would remark on.
     quiet = {**environment, "PYTHONWARNINGS": "ignore::ResourceWarning"}
     with (

@@ -14,7 +14,7 @@ import pytest
 from flows.demo import BAD_SLICE, ROWS, write_example
 from flows.summary import overall, worst_slices
 from lossops.report import open_report
-from tests.flows.conftest import LOSSOPS, Command, press_until_it_ends
+from tests.flows.conftest import LOSSOPS_HEARING, Command, press_until_it_ends
 
 
 def reports(folder: Path) -> list[Path]:
@@ -119,7 +119,7 @@ def test_the_temporary_server_ends_with_the_demo(
     environment: Mapping[str, str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     own = {**environment, "TMPDIR": str(tmp_path)}
-    words = [*LOSSOPS, "demo", "folder"]
+    words = [*LOSSOPS_HEARING, "demo", "folder"]
     with subprocess.Popen(words, cwd=tmp_path, env=own, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("Compiling"))
