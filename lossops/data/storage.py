@@ -49,7 +49,7 @@ def open_storage(location: str) -> tuple[fs.FileSystem, str]:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(location))
     try:
         return fs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except pa.ArrowException:
         pass  # not a scheme of pyarrow's own: fsspec knows more
     except OSError as error:
         raise InputError(f"{location}: {_one_line(error)}") from error
