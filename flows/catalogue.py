@@ -3,91 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
-
-import numpy as np
 
 from flows.console import print_pairs
-from flows.summary import number
-from lossops.config import RunConfig
-from lossops.errors import ConfigError, nearest
-from lossops.losses import CATALOGUE, CONVENTIONS, BoundLoss, Convention, Form, Inputs, Loss, Parameter, bind
-from lossops.losses.declaration import setting_names
+from lossops.description import LEFT_OUT, by_family, describe_convention, describe_loss, describe_measure
+from lossops.errors import ConfigError, nearest, shown
+from lossops.losses import CATALOGUE, CONVENTIONS
+from lossops.losses.bound import unknown
+from lossops.measures import MEASURES
 
-__all__ = ["print_all", "print_one"]
-
-_TEXT_FIELDS = ("name", "meaning")
+__all__ = ["as_markdown", "print_all", "print_one"]
 
 
-def print_all() -> None:
-    """Print one line a loss."""
-    print_pairs([(loss.name, loss.summary) for loss in CATALOGUE.values()])
-    print_pairs([("", "lossops losses NAME shows one in full.")])
+def print_all(words: str = "") -> None:
+    """Print one line a loss or measure that mentions all the words of a search, by family.
+
+    Raises:
+        ConfigError: nothing mentions them.
+    """
+    families = by_family({**CATALOGUE, **MEASURES}, words)
+    if not families:
+        raise ConfigError(f"nothing in the catalogue mentions {shown(words)}; {nearest(words, CATALOGUE)}")
+    for family, found in families.items():
+        print_pairs([(one.name, one.summary) for one in found], family)
+    print_pairs([("", "lossops losses NAME shows one in full, --search WORDS finds by what libraries call it.")])
 
 
 def print_one(name: str) -> None:
-    """Print all that is declared of a loss.
+    """Print all that is declared of a loss or measure.
 
     Raises:
         ConfigError: there is no such loss.
     """
-    if name not in CATALOGUE:
-        raise ConfigError(f"unknown loss {name!r}; {nearest(name, CATALOGUE)}")
-    loss = CATALOGUE[name]
-    print_pairs(list(_definition(loss)), f"{loss.name}: {loss.summary}")
-    if loss.all_parameters:
-        print_pairs([(one.name, _parameter(one)) for one in loss.all_parameters], "\nParameters")
-    conventions = list(_conventions(loss))
-    if conventions:
-        print_pairs(conventions, "\nConventions")
-    print_pairs(list(_reasons(loss)), "\nWhy a row may not be scored")
+    if name not in CATALOGUE and name not in MEASURES:
+        raise ConfigError(unknown(name, {**CATALOGUE, **MEASURES}))
+    declared = CATALOGUE.get(name) or MEASURES[name]
+    sections = describe_loss(CATALOGUE[name]) if name in CATALOGUE else describe_measure(MEASURES[name])
+    for section in sections:
+        title = f"\n{section.heading}" if section.heading else f"{name}: {declared.summary}"
+        print_pairs(list(section.lines), title)
 
 
-def _definition(loss: Loss) -> Iterator[tuple[str, str]]:
-    yield "formula", loss.form.formula
-    yield "prediction", _domain(loss.form)
-    if loss.logits is not None:
-        yield "of logits", loss.logits.formula
-        yield "logit", _domain(loss.logits)
-    yield "label", "a class" if loss.inputs is Inputs.CLASS_INDEX else f"in {loss.label}"
-    if loss.label_sum is not None:
-        yield "label sum", f"in {loss.label_sum}"
-    yield "inputs", loss.inputs.value
-    yield "source", loss.citation
+def as_markdown() -> str:
+    """The catalogue and the conventions as tables, which the README repeats and a test compares."""
+    return "\n".join(_markdown()) + "\n"
 
 
-def _domain(form: Form) -> str:
-    return f"in {form.prediction}"
-
-
-def _parameter(parameter: Parameter) -> str:
-    default = "null" if parameter.default is None else str(parameter.default).lower()
-    return f"{parameter.meaning}; default {default}; allowed: {parameter.allowed}"
-
-
-def _conventions(loss: Loss) -> Iterator[tuple[str, str]]:
-    """Yield what each convention does to this loss, with the loss of one confidently wrong row as example."""
-    used = set(setting_names(loss.form.row))
-    rules = [field.name for field in fields(Convention) if field.name in used and field.name not in _TEXT_FIELDS]
-    for convention in CONVENTIONS.values() if rules else ():
-        settings = ", ".join(f"{rule} {getattr(convention, rule):g}" for rule in rules)
-        example = number(_confidently_wrong(bind(loss.name, {}, convention.name)))
-        yield convention.name, f"{convention.meaning} ({settings}). A row that is certain and wrong loses {example}."
-
-
-def _confidently_wrong(bound: BoundLoss) -> float:
-    """The loss of a row whose prediction is at one end of its domain and whose label is at the other."""
-    low, high = bound.form.prediction.low, bound.form.prediction.high
-    labels, predictions = {
-        Inputs.ELEMENTS: ([high], [low]),
-        Inputs.LABEL_VECTOR: ([high, low], [low, high]),
-        Inputs.CLASS_INDEX: ([0.0], [low, high]),
-    }[bound.loss.inputs]
-    return float(bound.values(np.array([labels]), np.array([predictions]), np.zeros(1, dtype=np.uint8))[0])
-
-
-def _reasons(loss: Loss) -> Iterator[tuple[str, str]]:
-    """Yield the ledger's name and the words of every reason that holds while all settings are at their defaults."""
-    convention = str(RunConfig.model_fields["convention"].default)
-    for reason, words in bind(loss.name, {}, convention).reasons.items():
-        yield reason.name.lower(), words
+def _markdown() -> Iterator[str]:
+    for family, found in by_family({**CATALOGUE, **MEASURES}).items():
+        yield f"| {family} | |"
+        yield "|---|---|"
+        yield from (f"| `{one.name}` | {one.summary} |" for one in found)
+        yield ""
+    yield "| convention | divides by | differs from `exact` in |"
+    yield "|---|---|---|"
+    for convention in CONVENTIONS.values():
+        rules = describe_convention(convention)
+        yield f"| `{convention.name}`: {convention.meaning} | {convention.denominator} | {rules} |"
+    yield ""
+    yield "| left out | because |"
+    yield "|---|---|"
+    yield from (f"| {what} | {why} |" for what, why in LEFT_OUT)

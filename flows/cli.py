@@ -108,11 +108,18 @@ def check(config: str, settings: tuple[str, ...]) -> None:
 
 @lossops.command()
 @click.argument("name", required=False)
-def losses(name: str | None) -> None:
+@click.option("--search", default="", metavar="WORDS", help="List only what mentions all these words.")
+@click.option("--markdown", is_flag=True, help="Print the catalogue as the README shows it.")
+def losses(name: str | None, search: str, markdown: bool) -> None:
     """List the catalogue, or show one loss in full."""
     from flows import catalogue
 
-    catalogue.print_all() if name is None else catalogue.print_one(name)
+    if markdown:
+        click.echo(catalogue.as_markdown(), nl=False)
+    elif name is None:
+        catalogue.print_all(search)
+    else:
+        catalogue.print_one(name)
 
 
 @lossops.command()

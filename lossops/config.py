@@ -12,7 +12,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lossops.errors import ConfigError, nearest, shown
-from lossops.losses import CATALOGUE, CONVENTIONS, BoundLoss, bind
+from lossops.losses import CATALOGUE, CONVENTIONS, BoundLoss
+from lossops.measures import MEASURES, BoundMeasure, bind
 from lossops.slices import Axis, Slice
 
 __all__ = [
@@ -49,6 +50,12 @@ def _not_empty(value: list[Any]) -> list[Any]:
     return value
 
 
+def _classes(value: list[Any]) -> list[Any]:
+    if len({type(one) for one in value}) > 1 or len(value) < 2 or len(set(value)) < len(value):
+        raise ValueError(f"{shown(value)}; allowed: two or more different values of one type")
+    return value
+
+
 def _not_yet(value: object) -> object:
     if value:
         raise ValueError("this version does not offer it yet; allowed: leave the key out")
@@ -81,14 +88,24 @@ class ModelConfig(_Strict):
 
 
 class LossConfig(BaseModel):
-    """A loss of the catalogue, and its parameters as further keys."""
+    """A loss or measure of the catalogue, and its parameters as further keys."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
-    loss: str = Field(description="name in the catalogue", examples=sorted(CATALOGUE))
+    loss: str = Field(description="name in the catalogue", examples=sorted([*CATALOGUE, *MEASURES]))
     name: str | None = Field(None, description="name in the report; the loss's own if left out")
     prediction: _Columns | None = Field(None, description="prediction column; the model's if left out")
     label: _Columns | None = Field(None, description="label column; that of the labels if left out")
+    convention: str | None = Field(None, description="whose rules hold for this loss; the run's if left out")
+    classes: Annotated[list[str | bool | int | float], AfterValidator(_classes)] | None = Field(
+        None, description="label values in the order of the class numbers, for labels that are not such numbers"
+    )
+    denominator: Literal["weights", "rows", "all_rows", "class_weights", "convention"] = Field(
+        "weights",
+        description="what the sum of losses is divided by: the sum of the weights; the number of rows (also of those "
+        "of weight 0); the same with rows of the ignored class; the sum of weights times class weights; or what the "
+        "convention's library divides by",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -168,10 +185,7 @@ class RunConfig(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
-        if self.convention not in CONVENTIONS:
-            raise ValueError(
-                f"convention: unknown convention {self.convention!r}; {nearest(self.convention, CONVENTIONS)}"
-            )
+        _check_convention(self.convention)
         for place, loss in enumerate(self.losses):
             try:
                 self._bind(loss)
@@ -184,12 +198,12 @@ class RunConfig(_Strict):
         _distinct("key", self.key or [], "name each column once")
         return self
 
-    def _bind(self, loss: LossConfig) -> BoundLoss:
-        return bind(loss.loss, loss.model_extra or {}, self.convention)
+    def _bind(self, loss: LossConfig) -> BoundLoss | BoundMeasure:
+        return bind(loss.loss, loss.model_extra or {}, loss.convention or self.convention)
 
     @property
-    def bound_losses(self) -> tuple[BoundLoss, ...]:
-        """Every loss with its parameters and convention fixed, in the order of the config."""
+    def bound_losses(self) -> tuple[BoundLoss | BoundMeasure, ...]:
+        """Every loss and measure with its parameters and convention fixed, in the order of the config."""
         return tuple(self._bind(loss) for loss in self.losses)
 
     @property
@@ -199,6 +213,11 @@ class RunConfig(_Strict):
             Slice(tuple(Axis(axis.column, None if axis.bins is None else tuple(axis.bins)) for axis in axes))
             for axes in self.slices
         )
+
+
+def _check_convention(name: str) -> None:
+    if name not in CONVENTIONS:
+        raise ValueError(f"convention: unknown convention {name!r}; {nearest(name, CONVENTIONS)}")
 
 
 def _shown(axes: Sequence[AxisConfig]) -> str:

@@ -15,8 +15,11 @@ import pyarrow as pa
 from lossops.config import RunConfig, load_config, parse_config
 from lossops.engine import Scores, score
 from lossops.kernels.jit import kernel_digest
-from lossops.plan import Plan, make_plan
+from lossops.measures import BoundMeasure
+from lossops.plan import Plan, Task, make_plan
 from lossops.report import LEDGER, LOSSES, SHARDS, Report, publish
+from lossops.slices import Slice
+from lossops.state import GroupKey, GroupTable
 from lossops.statistics import Summary, summarise
 
 __all__ = ["evaluate", "publish_scores", "utc_now"]
@@ -104,15 +107,38 @@ def _alignment(plan: Plan, scores: Scores) -> list[dict[str, Any]]:
 def _loss_rows(plan: Plan, scores: Scores) -> Iterator[dict[str, Any]]:
     """Yield the rows of losses.parquet: by model and loss as configured, overall first, then slices by value."""
     for task in (task for pairing in plan.pairings for task in pairing.tasks):
-        for chosen, table in zip(plan.pairings[0].slices, scores.state.tables, strict=True):
-            found = summarise(table.sums[task.cell]) if task.cell in table.sums else []
-            summaries = dict(zip(table.keys, found, strict=False))
-            for key in sorted(table.keys) or ([()] if not chosen.axes else []):
-                yield {
-                    "model": task.model,
-                    "loss": task.name,
-                    "slice": chosen.label(key),
-                    "slice_columns": chosen.columns,
-                    "slice_values": chosen.values(key),
-                    **vars(summaries.get(key, Summary(0, 0, 0, 0.0))),
-                }
+        for number, chosen in enumerate(plan.pairings[0].slices):
+            table = scores.state.tables[number]
+            found = _measured(task, scores, number) if isinstance(task.loss, BoundMeasure) else _summaries(task, table)
+            yield from _slice_rows(task, chosen, table, found)
+
+
+def _summaries(task: Task, table: GroupTable) -> dict[GroupKey, Summary]:
+    found = summarise(table.sums[task.cell]) if task.cell in table.sums else []
+    return dict(zip(table.keys, found, strict=False))
+
+
+def _measured(task: Task, scores: Scores, number: int) -> dict[Any, Summary]:
+    """The value of a measure stands where the mean of a loss does; sums and intervals belong to means only."""
+    if not isinstance(task.loss, BoundMeasure) or task.cell not in scores.state.measures:
+        return {}
+    table = scores.state.measures[task.cell][number]
+    return {
+        key: Summary(one.rows, one.rows_valid, one.rows_clipped, one.weight_sum, mean=one.value)
+        for key, one in zip(table.keys, task.loss.results(table), strict=True)
+    }
+
+
+def _slice_rows(
+    task: Task, chosen: Slice, table: GroupTable, found: Mapping[GroupKey, Summary]
+) -> Iterator[dict[str, Any]]:
+    for key in sorted(table.keys) or ([()] if not chosen.axes else []):
+        yield {
+            "model": task.model,
+            "loss": task.name,
+            "kind": "measure" if isinstance(task.loss, BoundMeasure) else "loss",
+            "slice": chosen.label(key),
+            "slice_columns": chosen.columns,
+            "slice_values": chosen.values(key),
+            **vars(found.get(key, Summary(0, 0, 0, 0.0))),
+        }

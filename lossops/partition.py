@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lossops.bins import BinTable
 from lossops.data.align import LabelIndex, Seen
-from lossops.data.columns import Numbers, categories, numbers, scalars
+from lossops.data.columns import Numbers, categories, class_numbers, numbers, scalars
 from lossops.data.keys import Keys, read_keys
 from lossops.errors import ShardError
-from lossops.kernels.checks import check_weights
+from lossops.kernels.checks import Reason, check_weights
 from lossops.kernels.hashing import strictly_increasing
+from lossops.losses import BoundLoss
+from lossops.measures import BoundMeasure
 from lossops.plan import Pairing, Piece, Source, Task
 from lossops.slices import Axis, Categories, Grouping, group_rows, roll_up
 from lossops.state import Cell, GroupTable, State, Sums, count_reasons
@@ -24,6 +27,7 @@ from lossops.state import Cell, GroupTable, State, Sums, count_reasons
 __all__ = ["KeyRange", "Outcome", "score_piece"]
 
 Tables = Mapping[str, pa.Table]  # side -> columns of the aligned rows of a batch
+_Decoded = dict[tuple[object, ...], Numbers]  # columns of a batch as numbers, by what they are decoded from and for
 
 
 @dataclass(frozen=True)
@@ -162,13 +166,19 @@ def _score_batch(pairing: Pairing, tables: Tables) -> State:
     columns = {axis: _categories(axis, tables[source.side][source.column]) for axis, source in pairing.axes.items()}
     layout = _layout(pairing, columns, rows)
     weights, reasons = _weights(pairing.weight, tables, rows)
-    decoded: dict[tuple[str, tuple[str, ...]], Numbers] = {}
+    decoded: _Decoded = {}
     sums: dict[Cell, list[Sums]] = {}
     counts: dict[Cell, npt.NDArray[np.int64]] = {}
+    measures: dict[Cell, tuple[BinTable, ...]] = {}
     for task in pairing.tasks:
         own = reasons.copy()
-        losses, clipped = _losses(task, tables, decoded, own)
-        sums[task.cell] = _accumulate(layout, losses, weights, own, clipped)
+        if isinstance(task.loss, BoundMeasure):
+            measures[task.cell] = _tables(task, task.loss, tables, decoded, layout, weights, own)
+            counts[task.cell] = count_reasons(own)
+            continue
+        losses, clipped = _losses(task, task.loss, tables, decoded, own)
+        denominators = _denominators(task, _label_numbers(task, tables, decoded)[0], weights, own)
+        sums[task.cell] = _accumulate(layout, losses, weights, own, clipped, denominators)
         counts[task.cell] = count_reasons(own)
     return State(
         tuple(
@@ -176,6 +186,7 @@ def _score_batch(pairing: Pairing, tables: Tables) -> State:
             for number, (_, grouping) in enumerate(layout)
         ),
         counts,
+        measures,
     )
 
 
@@ -217,19 +228,87 @@ def _weights(
 
 
 def _losses(
-    task: Task, tables: Tables, decoded: dict[tuple[str, tuple[str, ...]], Numbers], reasons: npt.NDArray[np.uint8]
+    task: Task, loss: BoundLoss, tables: Tables, decoded: _Decoded, reasons: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
-    for side, names, width in (
-        ("labels", task.labels, task.label_width),
-        ("predictions", task.predictions, task.prediction_width),
-    ):
-        if (side, names) not in decoded:
-            decoded[side, names] = numbers([tables[side][name] for name in names], width)
-    labels, label_problems = decoded["labels", task.labels]
-    predictions, prediction_problems = decoded["predictions", task.predictions]
-    task.loss.check(labels, label_problems, predictions, prediction_problems, reasons)
-    losses = task.loss.values(labels, predictions, reasons)
-    return losses, task.loss.clipped(labels, predictions, reasons)
+    labels, label_problems = _label_numbers(task, tables, decoded)
+    predictions, prediction_problems = _prediction_numbers(task, tables, decoded)
+    loss.check(labels, label_problems, predictions, prediction_problems, reasons)
+    losses = loss.values(labels, predictions, reasons)
+    return losses, loss.clipped(labels, predictions, reasons)
+
+
+def _tables(
+    task: Task,
+    measure: BoundMeasure,
+    tables: Tables,
+    decoded: _Decoded,
+    layout: list[tuple[int | None, Grouping]],
+    weights: npt.NDArray[np.float64] | None,
+    reasons: npt.NDArray[np.uint8],
+) -> tuple[BinTable, ...]:
+    """Return the bins of a measure for every slice."""
+    labels, label_problems = _label_numbers(task, tables, decoded)
+    predictions, prediction_problems = _prediction_numbers(task, tables, decoded)
+    measure.check(labels, label_problems, predictions, prediction_problems, reasons)
+    records = measure.records(labels, predictions, weights, reasons)
+    clipped = measure.clipped(labels, predictions, reasons)
+    return tuple(
+        BinTable.of_records(records, grouping.keys, _groups_of_rows(layout, number), reasons, clipped)
+        for number, (_, grouping) in enumerate(layout)
+    )
+
+
+def _groups_of_rows(layout: list[tuple[int | None, Grouping]], number: int) -> npt.NDArray[np.int64]:
+    """The group of each row, also of a slice that was grouped from a finer one."""
+    finer, grouping = layout[number]
+    return grouping.groups if finer is None else grouping.groups[_groups_of_rows(layout, finer)]
+
+
+def _label_numbers(task: Task, tables: Tables, decoded: _Decoded) -> Numbers:
+    """Return the labels of a task as [rows, width] and problems [rows]; decoded once for all that want them so."""
+    declared = task.loss.declaration
+    ends = (declared.label.low, declared.label.high)
+    values = range(len(task.classes)) if declared.inputs.has_classes else ends
+    key = ("labels", task.labels, task.classes, values)
+    if key not in decoded:
+        rows = tables["labels"].num_rows
+        columns = [tables["labels"][name] for name in task.labels]
+        if not columns:
+            decoded[key] = np.zeros((rows, 0)), np.zeros(rows, dtype=np.uint8)
+        elif task.classes:
+            decoded[key] = class_numbers(columns, task.label_width, task.classes, values)
+        else:
+            decoded[key] = numbers(columns, task.label_width)
+    return decoded[key]
+
+
+def _prediction_numbers(task: Task, tables: Tables, decoded: _Decoded) -> Numbers:
+    key = ("predictions", task.predictions)
+    if key not in decoded:
+        columns = [tables["predictions"][name] for name in task.predictions]
+        decoded[key] = numbers(columns, task.prediction_width)
+    return decoded[key]
+
+
+def _denominators(
+    task: Task,
+    labels: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64] | None,
+    reasons: npt.NDArray[np.uint8],
+) -> npt.NDArray[np.float64] | None:
+    """Return what each row adds to the denominator of the mean, [rows]; None where that is its weight."""
+    if task.denominator == "weights":
+        return None
+    scored = reasons == Reason.SCORED
+    if task.denominator == "class_weights":
+        factors = np.array(dict(task.loss.parameters)["class_weight"], dtype=np.float64)
+        found = np.zeros(len(reasons))
+        found[scored] = factors[labels[scored, 0].astype(np.int64)]
+        return found if weights is None else np.asarray(np.where(scored, found * weights, 0.0))
+    counted = scored | (reasons == Reason.WEIGHT_ZERO)
+    if task.denominator == "all_rows":
+        counted |= reasons == Reason.LABEL_IGNORED
+    return np.asarray(counted, dtype=np.float64)
 
 
 def _accumulate(
@@ -238,11 +317,13 @@ def _accumulate(
     weights: npt.NDArray[np.float64] | None,
     reasons: npt.NDArray[np.uint8],
     clipped: npt.NDArray[np.uint8],
+    denominators: npt.NDArray[np.float64] | None,
 ) -> list[Sums]:
-    found = [Sums.zero(len(grouping.keys), weighted=weights is not None) for _, grouping in layout]
+    divided = denominators is not None
+    found = [Sums.zero(len(grouping.keys), weighted=weights is not None, divided=divided) for _, grouping in layout]
     for number, (finer, grouping) in enumerate(layout):
         if finer is None:
-            found[number].add_rows(losses, weights, reasons, clipped, grouping.groups)
+            found[number].add_rows(losses, weights, reasons, clipped, grouping.groups, denominators)
     # Finer slices first: a slice may be rolled up from one that is itself rolled up.
     for number in sorted(range(len(layout)), key=lambda n: -layout[n][1].members.shape[1]):
         finer, grouping = layout[number]

@@ -19,7 +19,9 @@ from lossops.data.columns import is_category, is_number, lengths, vector_width
 from lossops.data.dataset import Dataset, logical_type, open_dataset
 from lossops.data.keys import check_key_types, is_ordered, read_keys
 from lossops.errors import InputError, nearest
-from lossops.losses import BoundLoss, Inputs
+from lossops.losses import CONVENTIONS, BoundLoss, Inputs
+from lossops.losses.declaration import SIGNS, TWO_CLASSES, UNIT
+from lossops.measures import BoundMeasure
 from lossops.report import check_output
 from lossops.slices import OVERALL, Axis, Slice
 
@@ -44,7 +46,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Task:
-    """One loss of one model.
+    """One loss or measure of one model.
 
     Args:
         model: its name in the config.
@@ -52,15 +54,19 @@ class Task:
         loss: what is computed.
         labels, predictions: the columns it is computed from: one, or one a class.
         label_width, prediction_width: values a row on each side.
+        classes: the label values in the order of the class numbers; empty where labels are numbers already.
+        denominator: what the sum of losses is divided by, see `lossops.config.LossConfig`; never ``convention``.
     """
 
     model: str
     name: str
-    loss: BoundLoss
+    loss: BoundLoss | BoundMeasure
     labels: tuple[str, ...]
     predictions: tuple[str, ...]
     label_width: int
     prediction_width: int
+    classes: tuple[str | float | bool, ...] = ()
+    denominator: str = "weights"
 
     @property
     def cell(self) -> tuple[str, str]:
@@ -311,40 +317,100 @@ def _columns(own: str | list[str] | None, default: str | list[str] | None, key: 
     return (chosen,) if isinstance(chosen, str) else tuple(chosen)
 
 
-def _task(config: RunConfig, model: str, one: LossConfig, bound: BoundLoss, sides: Mapping[Side, Dataset]) -> Task:
+def _task(
+    config: RunConfig, model: str, one: LossConfig, bound: BoundLoss | BoundMeasure, sides: Mapping[Side, Dataset]
+) -> Task:
     where = f"losses.{one.shown}"
     default = config.models[model].prediction
     predictions = _columns(one.prediction, default, f"{where}.prediction", f"models.{model}.prediction")
-    labels = _columns(one.label, config.labels.label, f"{where}.label", "labels.label")
     prediction_width = _width(sides["predictions"], predictions, f"{where}.prediction")
-    label_width = _width(sides["labels"], labels, f"{where}.label")
-    _check_widths(where, bound.loss.inputs, label_width, prediction_width)
-    return Task(model, one.shown, bound, labels, predictions, label_width, prediction_width)
+    labels = _label_columns(config, one, bound, where)
+    classes = _classes(one, bound, labels, predictions, sides)
+    text = bool(classes) and isinstance(classes[0], str)
+    label_width = 1 if text else _width(sides["labels"], labels, f"{where}.label") if labels else 0
+    problem = bound.misfit(label_width, prediction_width)
+    if problem is None and classes and bound.declaration.inputs.has_classes and len(classes) != prediction_width:
+        problem = f"there are {len(classes)} classes and {prediction_width} predictions a row; allowed: as many"
+    if problem is not None:
+        raise InputError(f"{where}: {problem}")
+    denominator = _denominator(one, bound)
+    return Task(model, one.shown, bound, labels, predictions, label_width, prediction_width, classes, denominator)
 
 
-def _check_widths(where: str, inputs: Inputs, labels: int, predictions: int) -> None:
-    if inputs is Inputs.CLASS_INDEX:
-        if labels != 1:
-            raise InputError(f"{where}: the label has {labels} values a row; allowed: one integer class")
-        fits = predictions >= 2
-    else:
-        fits = labels == predictions and (predictions >= 2 or inputs is Inputs.ELEMENTS)
-    if not fits:
-        found = f"the prediction has {predictions} and the label {labels} values a row"
-        raise InputError(f"{where}: {found}; allowed: {inputs.value}")
+def _label_columns(config: RunConfig, one: LossConfig, bound: BoundLoss | BoundMeasure, where: str) -> tuple[str, ...]:
+    if bound.declaration.inputs.has_label:
+        return _columns(one.label, config.labels.label, f"{where}.label", "labels.label")
+    if one.label is not None:
+        raise InputError(f"{where}.label: {bound.name} takes no label; allowed: leave the key out")
+    return ()
+
+
+def _classes(
+    one: LossConfig,
+    bound: BoundLoss | BoundMeasure,
+    labels: tuple[str, ...],
+    predictions: tuple[str, ...],
+    sides: Mapping[Side, Dataset],
+) -> tuple[str | float | bool, ...]:
+    """Return the classes that the config names, or, for text labels, those that the prediction's fields name."""
+    where, dataset, inputs = f"losses.{one.shown}", sides["labels"], bound.declaration.inputs
+    kinds = [dataset.type_of(column, f"{where}.label") for column in labels]
+    text = len(kinds) == 1 and vector_width(kinds[0]) is None and is_category(kinds[0])
+    fields = _field_names(sides["predictions"], predictions)
+    if one.classes is None:
+        return tuple(fields) if text and inputs.has_classes else ()
+    if not inputs.has_classes and (bound.declaration.label not in _TWO_VALUED or len(one.classes) != 2):
+        allowed = "two classes for a loss whose label is one of two"
+        raise InputError(f"{where}.classes: {len(one.classes)} classes for {bound.name}; allowed: {allowed}")
+    if not labels or text != isinstance(one.classes[0], str):
+        found = f"label {' '.join(labels)} in {dataset.location} is {', '.join(map(str, kinds)) or 'absent'}"
+        raise InputError(f"{where}.classes: {found}; allowed: classes of the label's type")
+    if fields and inputs.has_classes and list(map(str, one.classes)) != fields:
+        found = f"the fields of {predictions[0]!r} are {', '.join(fields)}"
+        raise InputError(f"{where}.classes: {found}; allowed: the same names in the same order")
+    return tuple(one.classes)
+
+
+_TWO_VALUED = (UNIT, TWO_CLASSES, SIGNS)
+
+
+def _field_names(dataset: Dataset, columns: Sequence[str]) -> list[str]:
+    kind = dataset.schema.field(columns[0]).type
+    return [field.name for field in kind] if len(columns) == 1 and types.is_struct(kind) else []
+
+
+def _denominator(one: LossConfig, bound: BoundLoss | BoundMeasure) -> str:
+    if isinstance(bound, BoundMeasure):
+        if one.denominator not in ("weights", "convention"):
+            raise InputError(f"losses.{one.shown}.denominator: {one.denominator}; allowed: leave it out for a measure")
+        return "weights"
+    weighted = dict(bound.parameters).get("class_weight") is not None and bound.declaration.inputs is Inputs.CLASS_INDEX
+    if one.denominator == "class_weights" and not weighted:
+        allowed = "for a loss of integer classes with class_weight"
+        raise InputError(f"losses.{one.shown}.denominator: class_weights; allowed: {allowed}")
+    if one.denominator != "convention":
+        return one.denominator
+    library = CONVENTIONS[bound.convention].denominator
+    by_class = weighted and bound.loss.divides_by_class_weights
+    return "rows" if library == "class_weights" and not by_class else library
 
 
 def _width(dataset: Dataset, columns: Sequence[str], key: str) -> int:
-    if len(columns) > 1:
-        for column in columns:
-            _check_number(dataset, column, key)
-        return len(columns)
-    kind = dataset.type_of(columns[0], key)
+    """Return the values a row of all columns together; each has the same number."""
+    found = [_column_width(dataset, column, key) for column in columns]
+    if len(set(found)) > 1:
+        each = ", ".join(f"{column} {width}" for column, width in zip(columns, found, strict=True))
+        raise InputError(f"{key}: columns of {dataset.location} have {each} values a row; allowed: as many in each")
+    return sum(found)
+
+
+def _column_width(dataset: Dataset, column: str, key: str) -> int:
+    kind = dataset.type_of(column, key)
     width = vector_width(kind)
     if width is None:
         allowed = "a number, a list of numbers or a struct of numbers"
-        raise InputError(f"{key}: column {columns[0]!r} in {dataset.location} is {kind}; allowed: {allowed}")
-    return width or _commonest_length(dataset, columns[0])
+        raise InputError(f"{key}: column {column!r} in {dataset.location} is {kind}; allowed: {allowed}")
+    return width or _commonest_length(dataset, column)
 
 
 def _commonest_length(dataset: Dataset, column: str) -> int:

@@ -6,16 +6,19 @@ Adding is the only merge, it is exact, and its order does not matter. Nothing is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from lossops.bins import BinTable
 from lossops.kernels.accumulate import (
     COUNTS,
+    DIVIDED_COLUMNS,
     UNWEIGHTED_COLUMNS,
     WEIGHTED_COLUMNS,
     add_block,
+    add_divided_block,
     add_weighted_block,
     merge_groups,
 )
@@ -27,6 +30,8 @@ __all__ = ["Cell", "GroupKey", "GroupTable", "State", "Sums", "count_reasons"]
 Cell = tuple[str, str]  # (model, loss)
 GroupKey = tuple[tuple[int, object], ...]  # one (rank, value) for each column of a slice, see `lossops.slices`
 _REASONS = max(Reason) + 1
+_COLUMNS = (UNWEIGHTED_COLUMNS, WEIGHTED_COLUMNS)
+_BY_LENGTH = {len(names): names for names in (*_COLUMNS, DIVIDED_COLUMNS)}
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,13 @@ class Sums:
     tops: npt.NDArray[np.int64]
 
     @classmethod
-    def zero(cls, groups: int, *, weighted: bool) -> Sums:
-        """The sums of no rows, for this many groups."""
-        columns = len(WEIGHTED_COLUMNS if weighted else UNWEIGHTED_COLUMNS)
+    def zero(cls, groups: int, *, weighted: bool, divided: bool = False) -> Sums:
+        """The sums of no rows, for this many groups; ``divided`` where the mean has a denominator of its own."""
+        return cls.zero_of(groups, len(DIVIDED_COLUMNS if divided else _COLUMNS[weighted]))
+
+    @classmethod
+    def zero_of(cls, groups: int, columns: int) -> Sums:
+        """The sums of no rows, with this many columns."""
         extremes = np.empty((groups, 2))
         extremes[:, 0], extremes[:, 1] = np.inf, -np.inf
         return cls(
@@ -52,9 +61,9 @@ class Sums:
         )
 
     @property
-    def weighted(self) -> bool:
-        """Whether the rows carry weights."""
-        return bool(self.tops.shape[1] == len(WEIGHTED_COLUMNS))
+    def columns(self) -> tuple[str, ...]:
+        """The names of the sums."""
+        return _BY_LENGTH[self.tops.shape[1]]
 
     @property
     def _arrays(
@@ -69,9 +78,13 @@ class Sums:
         reasons: npt.NDArray[np.uint8],
         clipped: npt.NDArray[np.uint8],
         groups: npt.NDArray[np.int64],
+        denominators: npt.NDArray[np.float64] | None = None,
     ) -> None:
         """Add a block of rows to their groups, in place; all arrays are [rows]."""
-        if weights is None:
+        if denominators is not None:
+            weights = np.ones(len(losses)) if weights is None else weights
+            add_divided_block(losses, weights, denominators, reasons, clipped, groups, *self._arrays)
+        elif weights is None:
             add_block(losses, reasons, clipped, groups, *self._arrays)
         else:
             add_weighted_block(losses, weights, reasons, clipped, groups, *self._arrays)
@@ -96,7 +109,7 @@ class GroupTable:
         sums = {}
         for cell in {**self.sums, **other.sums}:
             parts = [(table.sums[cell], at) for table, at in ((self, mine), (other, theirs)) if cell in table.sums]
-            sums[cell] = Sums.zero(len(places), weighted=parts[0][0].weighted)
+            sums[cell] = Sums.zero_of(len(places), len(parts[0][0].columns))
             for part, at in parts:
                 sums[cell].add_groups(part, at)
         return GroupTable(tuple(places), sums)
@@ -109,10 +122,12 @@ class State:
     Args:
         tables: one for each slice of the run, in its order; the first is overall.
         reasons: for each model and loss the number of aligned rows by `lossops.kernels.checks.Reason`, int64 [reasons].
+        measures: for each model and measure of a dataset a table for each slice, in the same order.
     """
 
     tables: tuple[GroupTable, ...]
     reasons: Mapping[Cell, npt.NDArray[np.int64]]
+    measures: Mapping[Cell, tuple[BinTable, ...]] = field(default_factory=dict)
 
     @classmethod
     def zero(cls, slices: int) -> State:
@@ -127,7 +142,15 @@ class State:
                 cell: self.reasons.get(cell, nothing) + other.reasons.get(cell, nothing)
                 for cell in {**self.reasons, **other.reasons}
             },
+            {**self.measures, **other.measures, **_added(self.measures, other.measures)},
         )
+
+
+def _added(
+    mine: Mapping[Cell, tuple[BinTable, ...]], other: Mapping[Cell, tuple[BinTable, ...]]
+) -> dict[Cell, tuple[BinTable, ...]]:
+    both = [cell for cell in mine if cell in other]
+    return {cell: tuple(one + two for one, two in zip(mine[cell], other[cell], strict=True)) for cell in both}
 
 
 def count_reasons(reasons: Sequence[int] | npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

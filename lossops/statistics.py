@@ -14,12 +14,13 @@ from scipy import special
 
 from lossops.kernels.accumulate import (
     CLIPPED,
+    DIVIDED,
+    DIVIDED_COLUMNS,
     INFINITE,
     OVERFLOWED,
     ROWS,
     SCORED,
     UNWEIGHTED_COLUMNS,
-    WEIGHTED_COLUMNS,
 )
 from lossops.kernels.exact import DIGIT_BITS, DIGITS, EXPONENT_BIAS
 from lossops.state import Sums
@@ -41,7 +42,7 @@ class Summary:
         rows_valid: scored rows.
         rows_clipped: scored rows whose prediction the convention changed.
         weight_sum: sum of the weights of scored rows (their number where there are no weights).
-        mean: sum(w l) / sum(w), in units of the loss.
+        mean: sum(w l) / sum(w), or over the sum of the denominator that the config asks for, in units of the loss.
         sum: sum(w l).
         std: sqrt(sum(w (l - mean)^2) / sum(w)), the population form, as numpy.std. None, like what follows, where a
             square of a loss or weight leaves the range of float64 (beyond about 1e150 or all below 1e-125).
@@ -104,13 +105,15 @@ def _exact(digits: npt.NDArray[np.int64], top: int) -> _Exact:
 
 
 def _columns(sums: Sums, group: int) -> dict[str, _Exact]:
-    names = WEIGHTED_COLUMNS if sums.weighted else UNWEIGHTED_COLUMNS
+    """Return the sums of w l, w l^2, w, and for x = w l and the denominator d those of x^2, x d, d^2, d."""
     tops = sums.tops[group].tolist()
-    found = {name: _exact(sums.digits[group, i], tops[i]) for i, name in enumerate(names)}
-    if not sums.weighted:
+    found = {name: _exact(sums.digits[group, i], tops[i]) for i, name in enumerate(sums.columns)}
+    if sums.columns == UNWEIGHTED_COLUMNS:
         count = _Exact(int(sums.counts[group, SCORED]))
-        found |= {"w": count, "w2": count, "w2l": found["wl"], "w2l2": found["wl2"]}
-    return found
+        return {**found, "w": count, "d": count, "d2": count, "xd": found["wl"], "x2": found["wl2"]}
+    if sums.columns == DIVIDED_COLUMNS:
+        return {**found, "xd": found["wdl"], "x2": found["w2l2"]}
+    return {**found, "d": found["w"], "d2": found["w2"], "xd": found["w2l"], "x2": found["w2l2"]}
 
 
 def _root(value: _Exact, over: _Exact, noise: _Exact) -> float:
@@ -120,47 +123,52 @@ def _root(value: _Exact, over: _Exact, noise: _Exact) -> float:
 
 def _underflows(columns: dict[str, _Exact]) -> bool:
     """Whether losses or weights are so small that their squares lost digits before they were summed."""
-    squares = ["w2", *(["wl2", "w2l", "w2l2"] if columns["wl"].integer else [])]
-    return any(columns[name].over(_ONE) < _SMALLEST_SQUARE for name in squares)
+    squares = ["d2", *(["wl2", "xd", "x2"] if columns["wl"].integer else [])]
+    return any(columns[name].integer and columns[name].over(_ONE) < _SMALLEST_SQUARE for name in squares)
 
 
 def _spreads(columns: dict[str, _Exact], rows: int, *, weighted: bool) -> tuple[float, float | None]:
-    """Return the standard deviation and the standard error of the mean."""
-    w, wl = columns["w"], columns["wl"]
+    """Return the standard deviation of the losses and the standard error of sum(x) / sum(d)."""
+    w, x, d = columns["w"], columns["wl"], columns["d"]
     noise = _Exact(1, -_WEIGHTED_NOISE_BITS) if weighted else _Exact(0)
     second = w * columns["wl2"]
-    std = _root(second + -(wl * wl), w * w, noise * second)
+    std = _root(second + -(x * x), w * w, noise * second)
     if rows < 2:
         return std, None
-    largest = w * w * columns["w2l2"]
-    squares = largest + _MINUS_TWO * wl * w * columns["w2l"] + wl * wl * columns["w2"]
-    rows_over = _Exact(rows - 1) * w * w * w * w
+    largest = d * d * columns["x2"]
+    squares = largest + _MINUS_TWO * x * d * columns["xd"] + x * x * columns["d2"]
+    rows_over = _Exact(rows - 1) * d * d * d * d
     return std, _root(_Exact(rows) * squares, rows_over, noise * _Exact(rows) * largest)
+
+
+def _divided_rows(sums: Sums, group: int) -> int:
+    """Return the number of rows that the denominator of the mean counts."""
+    return int(sums.counts[group, DIVIDED if sums.columns == DIVIDED_COLUMNS else SCORED])
 
 
 def _summarise_group(sums: Sums, group: int, factors: dict[int, float]) -> Summary:
     counts = sums.counts[group].tolist()
-    rows = counts[SCORED]
+    rows, divided = counts[SCORED], _divided_rows(sums, group)
     columns = _columns(sums, group)
     weight_sum = columns["w"].over(_ONE)
-    if rows == 0:
-        return Summary(counts[ROWS], 0, 0, 0.0)
+    if rows == 0 or not columns["d"].integer:
+        return Summary(counts[ROWS], rows, counts[CLIPPED], weight_sum)
     low, high = sums.extremes[group].tolist()
     if counts[INFINITE]:
         return Summary(counts[ROWS], rows, counts[CLIPPED], weight_sum, mean=math.inf, sum=math.inf, min=low, max=high)
-    mean, total = columns["wl"].over(columns["w"]), columns["wl"].over(_ONE)
+    mean, total = columns["wl"].over(columns["d"]), columns["wl"].over(_ONE)
     std, error, ci_low, ci_high = None, None, None, None
     if not counts[OVERFLOWED] and not _underflows(columns):
-        std, error = _spreads(columns, rows, weighted=sums.weighted)
+        std, error = _spreads(columns, divided, weighted=sums.columns != UNWEIGHTED_COLUMNS)
     if error is not None:
-        reach = factors[rows] * error
+        reach = factors[divided] * error
         ci_low, ci_high = mean - reach, mean + reach
     return Summary(counts[ROWS], rows, counts[CLIPPED], weight_sum, mean, total, std, error, ci_low, ci_high, low, high)
 
 
 def summarise(sums: Sums) -> list[Summary]:
     """Return the numbers of each group."""
-    counts = np.unique(sums.counts[:, SCORED])
+    counts = np.unique([_divided_rows(sums, group) for group in range(len(sums.counts))])
     counts = counts[counts > 1]
     quantiles = special.stdtrit(counts - 1, 0.5 + CONFIDENCE / 2)
     factors = dict(zip(counts.tolist(), quantiles.tolist(), strict=True))

@@ -19,8 +19,9 @@ MODULES = sorted([*ROOT.glob("lossops/**/*.py"), *ROOT.glob("flows/**/*.py")])
 LAYERS = (
     ("errors",),
     ("kernels",),
-    ("losses", "state"),
-    ("slices", "statistics", "ledger"),
+    ("losses", "bins"),
+    ("measures", "state"),
+    ("slices", "statistics", "ledger", "description"),
     ("data",),
     ("report",),
     ("config",),
@@ -32,10 +33,13 @@ LAYERS = (
 )
 THIRD_PARTY = {
     "errors": set(),
-    "kernels": {"numpy", "numba", "llvmlite"},
+    "kernels": {"numpy", "numba", "llvmlite", "scipy"},
     "losses": {"numpy"},
+    "bins": {"numpy"},
+    "measures": {"numpy"},
     "state": {"numpy"},
     "slices": {"numpy"},
+    "description": {"numpy"},
     "statistics": {"numpy", "scipy"},
     "ledger": {"numpy"},
     "data": {"numpy", "pyarrow", "fsspec"},

@@ -21,6 +21,7 @@ from lossops.slices import Categories
 __all__ = [
     "Numbers",
     "categories",
+    "class_numbers",
     "is_category",
     "is_number",
     "lengths",
@@ -126,16 +127,22 @@ def scalars(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], npt.NDArr
 
 
 def numbers(columns: Sequence[pa.ChunkedArray], width: int) -> Numbers:
-    """Return one column of numbers or vectors, or one column a class, as values [rows, width] and problems [rows].
+    """Return columns of numbers or vectors, side by side, as values [rows, width] and problems [rows].
 
     Args:
-        columns: one column, or ``width`` columns of numbers.
-        width: values a row; a list of another length is a problem.
+        columns: one or more columns, each with the same number of values a row.
+        width: values a row of all columns together; a list of another length is a problem.
     """
     whole = [whole_column(column) for column in columns]
-    if len(whole) > 1:
+    if len(whole) > 1 and all(is_number(column.type) for column in whole):
         return _side_by_side(whole)
-    column = whole[0]
+    parts = [_one_column(column, width // len(whole)) for column in whole]
+    if len(parts) == 1:
+        return parts[0]
+    return np.hstack([values for values, _ in parts]), np.maximum.reduce([problems for _, problems in parts])
+
+
+def _one_column(column: pa.Array, width: int) -> Numbers:
     if types.is_fixed_size_list(column.type):
         return _fixed(column, width)
     if types.is_list(column.type) or types.is_large_list(column.type):
@@ -145,6 +152,34 @@ def numbers(columns: Sequence[pa.ChunkedArray], width: int) -> Numbers:
         return values, np.maximum(problems, _problems(len(column), _nulls(column)))
     values, problems = scalars(pa.chunked_array([column]))
     return values[:, np.newaxis], problems
+
+
+# Outside the domain of every label, so that a label that is none of the classes is refused by name.
+_NO_CLASS = 1e300
+
+
+def class_numbers(
+    columns: Sequence[pa.ChunkedArray], width: int, classes: Sequence[str | float | bool], values: Sequence[float]
+) -> Numbers:
+    """Return columns of class labels as numbers, [rows, width], and problems [rows].
+
+    Args:
+        columns: one column of text, or what `numbers` takes.
+        width: values a row.
+        classes: the labels in the order of the class numbers.
+        values: what each class is for the loss.
+    """
+    if isinstance(classes[0], str):
+        whole = whole_column(columns[0])
+        plain = whole.dictionary_decode() if types.is_dictionary(whole.type) else whole
+        codes = pc.index_in(plain.cast(pa.string()), value_set=pa.array(classes)).fill_null(-1)
+        found = np.array([*values, _NO_CLASS])[codes.to_numpy(zero_copy_only=False)]
+        return found[:, np.newaxis], _problems(len(plain), _nulls(plain))
+    labels, problems = numbers(columns, width)
+    found = np.where(np.isnan(labels), np.nan, _NO_CLASS)
+    for label, value in zip(classes, values, strict=True):
+        found[labels == float(label)] = value
+    return found, problems
 
 
 def _side_by_side(columns: Sequence[pa.Array]) -> Numbers:

@@ -2,12 +2,14 @@
 
 A group's state is a row in four arrays:
 
-- ``counts`` int64 [groups, 5]: rows, scored rows, scored rows with a clipped prediction, scored rows with an infinite
-  loss, scored rows whose squares overflow float64
+- ``counts`` int64 [groups, 6]: rows, scored rows, scored rows with a clipped prediction, scored rows with an infinite
+  loss, scored rows whose squares overflow float64, rows that a denominator of their own counts
 - ``extremes`` float64 [groups, 2]: smallest and largest loss, +inf and -inf while there is none
 - ``digits`` int64 [groups, columns, DIGITS] and ``tops`` int64 [groups, columns]: exact sums, see `exact`
 
 The columns are the sums of l and l^2 when rows have no weight, and of wl, wl^2, w, w^2, w^2 l, w^2 l^2 when they have.
+Where the mean is not divided by the sum of the weights but by that of a denominator d, they are the sums of wl, wl^2,
+w, d, d^2, w d l, w^2 l^2.
 Products are carried in two float64, so their rounding stays far below that of the sums.
 """
 
@@ -22,6 +24,8 @@ from lossops.kernels.jit import inline, jit
 __all__ = [
     "CLIPPED",
     "COUNTS",
+    "DIVIDED",
+    "DIVIDED_COLUMNS",
     "INFINITE",
     "OVERFLOWED",
     "ROWS",
@@ -29,14 +33,16 @@ __all__ = [
     "UNWEIGHTED_COLUMNS",
     "WEIGHTED_COLUMNS",
     "add_block",
+    "add_divided_block",
     "add_weighted_block",
     "merge_groups",
 ]
 
-ROWS, SCORED, CLIPPED, INFINITE, OVERFLOWED = range(5)
-COUNTS = 5
+ROWS, SCORED, CLIPPED, INFINITE, OVERFLOWED, DIVIDED = range(6)
+COUNTS = 6
 UNWEIGHTED_COLUMNS = ("wl", "wl2")
 WEIGHTED_COLUMNS = ("wl", "wl2", "w", "w2", "w2l", "w2l2")
+DIVIDED_COLUMNS = ("wl", "wl2", "w", "d", "d2", "wdl", "w2l2")
 
 
 @inline
@@ -121,6 +127,61 @@ def add_weighted_block(
         add_term(fma(wl, weight, -w2l) + wl_low * weight, digits, tops, group, 4)
         add_term(w2l2, digits, tops, group, 5)
         add_term(fma(wl, wl, -w2l2) + 2.0 * wl * wl_low, digits, tops, group, 5)
+
+
+@jit
+def add_divided_block(
+    losses: Any,
+    weights: Any,
+    denominators: Any,
+    reasons: Any,
+    clipped: Any,
+    groups: Any,
+    counts: Any,
+    extremes: Any,
+    digits: Any,
+    tops: Any,
+) -> None:
+    """Add a block of weighted losses whose mean has a denominator of its own.
+
+    Args:
+        denominators: float64 [rows], at least 0; a row that is not scored is counted with loss 0 where it is positive.
+        losses, weights, reasons, clipped, groups, counts, extremes, digits, tops: as `add_weighted_block`.
+    """
+    for i in range(losses.shape[0]):
+        group, divisor = groups[i], denominators[i]
+        counts[group, ROWS] += 1
+        if reasons[i] != 0 and divisor == 0.0:
+            continue
+        counts[group, DIVIDED] += 1
+        high, low = two_product(divisor, divisor)
+        if math.isinf(high):
+            counts[group, OVERFLOWED] += 1
+        else:
+            add_term(high, digits, tops, group, 4)
+            add_term(low, digits, tops, group, 4)
+        add_term(divisor, digits, tops, group, 3)
+        if reasons[i] != 0:
+            continue
+        loss, weight = losses[i] + 0.0, weights[i]
+        _count(loss, clipped[i], counts, extremes, group)
+        add_term(weight, digits, tops, group, 2)
+        wl, wl_low = two_product(weight, loss)
+        if math.isinf(wl):
+            counts[group, INFINITE] += 1
+            continue
+        add_term(wl, digits, tops, group, 0)
+        add_term(wl_low, digits, tops, group, 0)
+        wl2, wdl, w2l2 = wl * loss, wl * divisor, wl * wl
+        if math.isinf(wl2) or math.isinf(wdl) or math.isinf(w2l2):
+            counts[group, OVERFLOWED] += 1
+            continue
+        add_term(wl2, digits, tops, group, 1)
+        add_term(fma(wl, loss, -wl2) + wl_low * loss, digits, tops, group, 1)
+        add_term(wdl, digits, tops, group, 5)
+        add_term(fma(wl, divisor, -wdl) + wl_low * divisor, digits, tops, group, 5)
+        add_term(w2l2, digits, tops, group, 6)
+        add_term(fma(wl, wl, -w2l2) + 2.0 * wl * wl_low, digits, tops, group, 6)
 
 
 @jit

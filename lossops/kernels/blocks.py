@@ -5,7 +5,7 @@ A formula is an ordinary function wrapped by `lossops.kernels.jit.inline`. Each 
 
 - labels: float64 [rows, label width]
 - predictions: float64 [rows, prediction width]
-- settings: tuple of float, passed on to the formula
+- settings: tuple of float and of float64 [count], passed on to the formula
 - reasons: uint8 [rows]; rows that are not 0 need not be computed
 - out: written, [rows]; float64 for losses, uint8 for predicates
 """
@@ -19,9 +19,9 @@ import numpy as np
 
 from lossops.kernels.jit import jit
 
-__all__ = ["Fill", "any_element", "class_index", "label_vector", "mean_of_elements"]
+__all__ = ["Fill", "any_element", "class_index", "classes", "mean_of_elements", "number", "vectors"]
 
-Fill = Callable[[Any, Any, tuple[float, ...], Any, Any], None]
+Fill = Callable[[Any, Any, tuple[Any, ...], Any, Any], None]
 
 
 def mean_of_elements(formula: Callable[..., float]) -> Fill:
@@ -57,13 +57,36 @@ def any_element(predicate: Callable[..., bool]) -> Fill:
     return jit(fill)
 
 
-def label_vector(formula: Callable[..., float]) -> Fill:
+def vectors(formula: Callable[..., float]) -> Fill:
     """Make the loop of ``formula(label vector, prediction vector, *settings)``."""
 
     def fill(labels: Any, predictions: Any, settings: Any, reasons: Any, out: Any) -> None:
         for i in range(out.shape[0]):
             if reasons[i] == 0:
                 out[i] = formula(labels[i], predictions[i], *settings)
+
+    return jit(fill)
+
+
+def classes(formula: Callable[..., float]) -> Fill:
+    """Make the loop of ``formula(label vector, prediction vector, *settings)`` for labels that may be class numbers.
+
+    A class number becomes a one-hot vector in one buffer that all rows share.
+    """
+
+    def fill(labels: Any, predictions: Any, settings: Any, reasons: Any, out: Any) -> None:
+        if labels.shape[1] == predictions.shape[1]:
+            for i in range(out.shape[0]):
+                if reasons[i] == 0:
+                    out[i] = formula(labels[i], predictions[i], *settings)
+            return
+        one_hot = np.zeros(predictions.shape[1])
+        for i in range(out.shape[0]):
+            if reasons[i] == 0:
+                label = np.int64(labels[i, 0])
+                one_hot[label] = 1.0
+                out[i] = formula(one_hot, predictions[i], *settings)
+                one_hot[label] = 0.0
 
     return jit(fill)
 
@@ -75,5 +98,16 @@ def class_index(formula: Callable[..., float]) -> Fill:
         for i in range(out.shape[0]):
             if reasons[i] == 0:
                 out[i] = formula(np.int64(labels[i, 0]), predictions[i], *settings)
+
+    return jit(fill)
+
+
+def number(formula: Callable[..., float]) -> Fill:
+    """Make the loop of ``formula(label, prediction vector, *settings)``."""
+
+    def fill(labels: Any, predictions: Any, settings: Any, reasons: Any, out: Any) -> None:
+        for i in range(out.shape[0]):
+            if reasons[i] == 0:
+                out[i] = formula(labels[i, 0], predictions[i], *settings)
 
     return jit(fill)

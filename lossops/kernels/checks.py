@@ -54,6 +54,7 @@ class Reason(enum.IntEnum):
     PREDICTION_INFINITE = 23
     PREDICTION_OUTSIDE_DOMAIN = 24
     PREDICTION_SUM_ZERO = 25
+    PREDICTION_SUM_NOT_ONE = 26
     LOSS_NAN = 30
 
     @property
@@ -109,28 +110,32 @@ def check_ignored(labels: Any, problems: Any, ignored: float, reasons: Any) -> N
 
 
 @inline
-def _value_offset(value: float, low: float, high: float, low_open: bool, high_open: bool) -> int:
+def _value_offset(value: float, bounds: Any) -> int:
+    """Return how a value misses bounds (low, high, low excluded, high excluded, step, infinite), or -1."""
     if math.isnan(value):
         return _NAN
-    if math.isinf(value):
+    if math.isinf(value) and bounds[5] == 0.0:
         return _INFINITE
-    if value < low or value > high or (low_open and value == low) or (high_open and value == high):
+    low, high = bounds[0], bounds[1]
+    if value < low or value > high or (bounds[2] != 0.0 and value == low) or (bounds[3] != 0.0 and value == high):
+        return _OUTSIDE
+    if bounds[4] != 0.0 and (value - low) % bounds[4] != 0.0:
         return _OUTSIDE
     return -1
 
 
 @jit
-def check_values(values: Any, problems: Any, first: int, bounds: tuple[float, float, bool, bool], reasons: Any) -> None:
+def check_values(values: Any, problems: Any, first: int, bounds: Any, reasons: Any) -> None:
     """Mark rows with a null, a wrong length, NaN, infinity or a value outside its domain.
 
     Args:
         values: float64 [rows, width].
         problems: uint8 [rows] of `Problem`.
         first: the side's first reason, ``Reason.LABEL_NULL`` or ``Reason.PREDICTION_NULL``.
-        bounds: low, high, whether low is excluded, whether high is excluded.
+        bounds: float64 [1 or width, 6]: low, high, low excluded, high excluded, step, infinite; one for all or each.
         reasons: uint8 [rows], written where still 0.
     """
-    low, high, low_open, high_open = bounds
+    own = 1 if bounds.shape[0] > 1 else 0
     for i in range(reasons.shape[0]):
         if reasons[i] != 0:
             continue
@@ -138,7 +143,7 @@ def check_values(values: Any, problems: Any, first: int, bounds: tuple[float, fl
             reasons[i] = first + (_LENGTH if problems[i] == _PROBLEM_WRONG_LENGTH else _NULL)
             continue
         for j in range(values.shape[1]):
-            offset = _value_offset(values[i, j], low, high, low_open, high_open)
+            offset = _value_offset(values[i, j], bounds[own * j])
             if offset >= 0:
                 reasons[i] = first + offset
                 break

@@ -33,10 +33,10 @@ _CACHE_SETTING = threading.Lock()
 
 @cache
 def kernel_digest() -> str:
-    """Return 16 hex digits naming the kernel and loss sources and the compiler they were made with."""
+    """Return 16 hex digits naming the sources of kernels, losses and measures and the compiler they were made with."""
     digest = hashlib.blake2b(digest_size=8)
     digest.update(f"numba {numba.__version__} numpy {np.__version__}".encode())
-    for folder in ("kernels", "losses"):
+    for folder in ("kernels", "losses", "measures"):
         for source in sorted((_PACKAGE / folder).glob("*.py")):
             digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     return digest.hexdigest()

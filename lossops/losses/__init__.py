@@ -1,19 +1,23 @@
 """The catalogue of losses: one file a family, one declaration a loss."""
 
-from lossops.losses.bound import BoundLoss, bind
+from lossops.losses.bound import BoundLoss, bind, parameters_of
 from lossops.losses.catalogue import CATALOGUE
 from lossops.losses.conventions import CONVENTIONS, Convention
-from lossops.losses.declaration import Form, Inputs, Interval, Loss, Parameter
+from lossops.losses.declaration import Curve, Field, Form, Inputs, Interval, Loss, Outlier, Parameter
 
 __all__ = [
     "CATALOGUE",
     "CONVENTIONS",
     "BoundLoss",
     "Convention",
+    "Curve",
+    "Field",
     "Form",
     "Inputs",
     "Interval",
     "Loss",
+    "Outlier",
     "Parameter",
     "bind",
+    "parameters_of",
 ]

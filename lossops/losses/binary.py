@@ -1,59 +1,121 @@
-"""Losses of a probability, or its logit, that a label is 1."""
+"""Cross-entropy of a probability, or its logit, that a label is 1."""
 
 from __future__ import annotations
 
 import math
 
 from lossops.kernels.jit import inline
-from lossops.losses.declaration import REALS, UNIT, Form, Inputs, Interval, Loss, Parameter
+from lossops.losses.declaration import LOGITS, UNIT, Curve, Form, Inputs, Interval, Loss, Outlier, Parameter
 
-__all__: list[str] = []
+__all__ = ["binary_term", "binary_term_of_logit", "outside_limits"]
+
+_FAMILY = "classification: probabilities"
 
 
 @inline
-def _crossentropy(
-    label: float, prediction: float, label_smoothing: float, clip: float, binary_log_epsilon: float
+def binary_term(
+    target: float,
+    prediction: float,
+    pos_weight: float,
+    clip_low: float,
+    clip_high: float,
+    binary_log_floor: float,
+    binary_log_epsilon: float,
 ) -> float:
-    target = label * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    probability = min(max(prediction, clip), 1.0 - clip)
+    """Cross-entropy of one target in [0, 1] and one probability."""
+    probability = min(max(prediction, clip_low), 1.0 - clip_high)
     loss = 0.0
-    if target != 0.0:  # 0 log 0 = 0
-        loss -= target * math.log(probability + binary_log_epsilon)
+    if target != 0.0 and pos_weight != 0.0:  # 0 log 0 = 0
+        loss -= pos_weight * (target * max(math.log(probability + binary_log_epsilon), binary_log_floor))
     if target != 1.0:  # log1p keeps the digits of a small probability
-        loss -= (1.0 - target) * math.log1p(binary_log_epsilon - probability)
+        loss -= (1.0 - target) * max(math.log1p(binary_log_epsilon - probability), binary_log_floor)
     return loss
 
 
 @inline
-def _crossentropy_of_logit(label: float, prediction: float, label_smoothing: float) -> float:
-    target = label * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    # max(z, 0) - z t + log(1 + e^-|z|), with the first two terms taken together so that nothing cancels
-    linear = (1.0 - target) * prediction if prediction > 0.0 else -target * prediction
-    return linear + math.log1p(math.exp(-abs(prediction)))
+def binary_term_of_logit(target: float, logit: float, pos_weight: float) -> float:
+    """The same of a logit: w t softplus(-z) + (1 - t) softplus(z), with nothing that cancels."""
+    for_one, for_zero = pos_weight * target, 1.0 - target
+    slope = for_zero if logit > 0.0 else for_one
+    linear = slope * abs(logit) if slope != 0.0 else 0.0  # 0 * inf = 0
+    return linear + (for_one + for_zero) * math.log1p(math.exp(-abs(logit)))
 
 
 @inline
-def _is_clipped(label: float, prediction: float, clip: float) -> bool:
-    return prediction < clip or prediction > 1.0 - clip
+def outside_limits(
+    target: float, prediction: float, clip_low: float, clip_high: float, binary_log_floor: float
+) -> bool:
+    """Whether a convention changes the logarithms of this probability that the target asks for."""
+    if prediction < clip_low or prediction > 1.0 - clip_high:
+        return True
+    return bool(
+        (target != 0.0 and math.log(prediction) < binary_log_floor)
+        or (target != 1.0 and math.log1p(-prediction) < binary_log_floor)
+    )
 
+
+@inline
+def _smoothed(label: float, label_smoothing: float) -> float:
+    return label * (1.0 - label_smoothing) + 0.5 * label_smoothing
+
+
+@inline
+def _crossentropy(
+    label: float,
+    prediction: float,
+    label_smoothing: float,
+    pos_weight: float,
+    clip_low: float,
+    clip_high: float,
+    binary_log_floor: float,
+    binary_log_epsilon: float,
+) -> float:
+    target = _smoothed(label, label_smoothing)
+    return binary_term(target, prediction, pos_weight, clip_low, clip_high, binary_log_floor, binary_log_epsilon)
+
+
+@inline
+def _crossentropy_of_logit(label: float, prediction: float, label_smoothing: float, pos_weight: float) -> float:
+    return binary_term_of_logit(_smoothed(label, label_smoothing), prediction, pos_weight)
+
+
+@inline
+def _is_clipped(
+    label: float,
+    prediction: float,
+    label_smoothing: float,
+    clip_low: float,
+    clip_high: float,
+    binary_log_floor: float,
+) -> bool:
+    return outside_limits(_smoothed(label, label_smoothing), prediction, clip_low, clip_high, binary_log_floor)
+
+
+_TARGET = "(y*(1 - label_smoothing) + label_smoothing/2)"
+_OTHER = "(1 - y*(1 - label_smoothing) - label_smoothing/2)"
+_SCALE = "loss*(1 + (2/label_smoothing if label_smoothing > 0 else 0))"  # 1 - y' carries the rounding of y'
 
 binary_crossentropy = Loss(
     name="binary_crossentropy",
     summary="negative log-likelihood of a 0/1 or soft label",
+    family=_FAMILY,
     inputs=Inputs.ELEMENTS,
     label=UNIT,
     form=Form(
         row=_crossentropy,
-        formula="-xlogy(y*(1 - label_smoothing) + label_smoothing/2, p)"
-        " - xlogy(1 - y*(1 - label_smoothing) - label_smoothing/2, 1 - p)",
+        formula=f"-times(pos_weight, xlogy({_TARGET}, p)) - xlogy({_OTHER}, 1 - p)",
         prediction=UNIT,
         clipped=_is_clipped,
+        scale=_SCALE,
     ),
-    logits=Form(
-        row=_crossentropy_of_logit,
-        formula="log(1 + exp(p)) - (y*(1 - label_smoothing) + label_smoothing/2)*p",
-        prediction=REALS,
-    ),
+    alternatives={
+        "from_logits": Form(
+            row=_crossentropy_of_logit,
+            formula=f"pos_weight*{_TARGET}*log(1 + exp(-p)) + {_OTHER}*log(1 + exp(p))",
+            prediction=LOGITS,
+            scale=_SCALE,
+        )
+    },
     parameters=(
         Parameter(
             name="label_smoothing",
@@ -61,6 +123,15 @@ binary_crossentropy = Loss(
             default=0.0,
             domain=Interval(0.0, 1.0),
         ),
+        Parameter(
+            name="pos_weight",
+            meaning="factor of the term of the label 1; the denominator does not change",
+            default=1.0,
+            domain=Interval(0.0),
+        ),
     ),
-    citation="Keras BinaryCrossentropy; I. J. Good, Rational Decisions, J. R. Statist. Soc. B 14 (1952)",
+    curve=Curve(convex=True, smooth=True, slope_bounded=False, symmetric=True, outlier=Outlier.INFINITE),
+    also=("log_loss", "logloss", "BCELoss", "BCEWithLogitsLoss", "BinaryCrossentropy", "log_score", "binary_logloss"),
+    citation="Keras BinaryCrossentropy, torch BCEWithLogitsLoss; I. J. Good, Rational Decisions, J. R. Statist. Soc. B "
+    "14 (1952)",
 )

@@ -20,14 +20,15 @@ _TEXTS = pa.list_(pa.field("element", _TEXT))
 LOSSES = pa.schema(
     [
         _field("model", _TEXT, "model as the config names it"),
-        _field("loss", _TEXT, "loss as the config names it"),
+        _field("loss", _TEXT, "loss or measure as the config names it"),
+        _field("kind", _TEXT, "loss: a mean over rows; measure: one number of all rows, such as R2, which is in mean"),
         _field("slice", _TEXT, "slice in words; overall is every aligned row"),
         _field("slice_columns", _TEXTS, "columns of the slice, empty for overall"),
         _field("slice_values", _TEXTS, "their values, null where the column is null"),
         _field("rows", _COUNT, "aligned rows in the slice", "rows"),
         _field("rows_valid", _COUNT, "rows that were scored", "rows"),
         _field("weight_sum", _REAL, "sum of the weights of scored rows; their number without weights", "weight"),
-        _field("mean", _REAL, "sum(w l) / sum(w) over scored rows", _LOSS, nullable=True),
+        _field("mean", _REAL, "sum(w l) / sum(w) over scored rows; the value of a measure", _LOSS, nullable=True),
         _field("sum", _REAL, "sum(w l) over scored rows", "of the loss times weight", nullable=True),
         _field("std", _REAL, "sqrt(sum(w (l - mean)^2) / sum(w)), population form (ddof 0)", _LOSS, nullable=True),
         _field("std_error", _REAL, "standard error of the mean, linearised, independent rows", _LOSS, nullable=True),
@@ -37,7 +38,10 @@ LOSSES = pa.schema(
         _field("max", _REAL, "largest loss of a scored row", _LOSS, nullable=True),
         _field("rows_clipped", _COUNT, "scored rows whose probability the convention clipped", "rows"),
     ],
-    metadata={"lossops": "one row per model, loss and slice"},
+    metadata={
+        "lossops": "one row per model, loss and slice; sum, std, std_error, ci_low, ci_high, min and max of a measure "
+        "are null"
+    },
 )
 
 LEDGER = pa.schema(

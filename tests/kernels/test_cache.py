@@ -25,7 +25,7 @@ from lossops.losses import CATALOGUE, bound
 import lossops.kernels.jit
 chosen = bound.bind("mean_absolute_error", {}, "exact")
 values = chosen.values(np.array([[1.0]]), np.array([[3.5]]), np.zeros(1, dtype=np.uint8))
-loop = bound._compiled(chosen.form.row, chosen.loss.inputs)
+loop = bound.compiled(chosen.form.row, chosen.loss.inputs)
 kernels = [checks.check_losses, loop]
 print(json.dumps({
     "value": values[0],

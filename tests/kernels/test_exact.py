@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossops.kernels.accumulate import UNWEIGHTED_COLUMNS, WEIGHTED_COLUMNS
+from lossops.kernels.accumulate import WEIGHTED_COLUMNS
 from lossops.state import Sums
 from tests.oracles import exact_sum, value_of_digits
 from tests.strategies import finite_floats, floats_of_close_exponents
@@ -29,7 +29,7 @@ def add(losses: Sequence[float], weights: Sequence[float] | None = None, sums: S
 
 def merge(parts: Sequence[Sums]) -> Sums:
     """Merge sums of one group."""
-    total = Sums.zero(1, weighted=parts[0].weighted)
+    total = Sums.zero_of(1, len(parts[0].columns))
     for part in parts:
         total.add_groups(part, np.zeros(1, dtype=np.int64))
     return total
@@ -37,7 +37,7 @@ def merge(parts: Sequence[Sums]) -> Sums:
 
 def column(sums: Sums, name: str) -> Fraction:
     """The value of one column of the only group."""
-    place = (WEIGHTED_COLUMNS if sums.weighted else UNWEIGHTED_COLUMNS).index(name)
+    place = sums.columns.index(name)
     return value_of_digits(sums.digits[0, place], sums.tops[0, place])
 
 

@@ -10,24 +10,23 @@ import numpy.typing as npt
 from lossops.kernels.checks import Problem
 from lossops.losses import CATALOGUE, BoundLoss, Loss, bind
 from tests.oracles import Floats
-from tests.strategies import forms
 
 Bytes = npt.NDArray[np.uint8]
 
-ALL_FORMS = [(loss, from_logits) for loss in CATALOGUE.values() for from_logits, _ in forms(loss)]
+ALL_FORMS = [(loss, switch) for loss in CATALOGUE.values() for switch in loss.forms]
 
 
 def name_of(case: object) -> str:
     """Name a case in the test's id."""
-    if isinstance(case, bool):
-        return "logits" if case else "values"
+    if case is None:
+        return "plain"
     return case.name if isinstance(case, Loss) else str(case)
 
 
-def bound(loss: Loss, parameters: dict[str, Any], *, from_logits: bool, convention: str = "exact") -> BoundLoss:
+def bound(loss: Loss, parameters: dict[str, Any], switch: str | None = None, convention: str = "exact") -> BoundLoss:
     """Bind a loss in one of its forms."""
-    switch = {"from_logits": from_logits} if loss.logits is not None else {}
-    return bind(loss.name, {**parameters, **switch}, convention)
+    given = {key: value for key, value in parameters.items() if value is not None}
+    return bind(loss.name, {**given, **({switch: True} if switch else {})}, convention)
 
 
 def score(chosen: BoundLoss, labels: Any, predictions: Any) -> tuple[Floats, Bytes]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from lossops.losses import CATALOGUE, bind
+from lossops.losses import CONVENTIONS, bind
 from tests.losses.scoring import score
 from tests.oracles import CONVENTION_REFERENCES, Floats, keras_binary, keras_categorical, keras_sparse
 
@@ -71,12 +71,6 @@ def test_convention_equals_its_library(loss: str, convention: str, smoothing: fl
     np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-15)
 
 
-def test_every_loss_of_probabilities_has_a_reference() -> None:
-    """A loss that a convention clips is compared with the library's rule above."""
-    clipped = {loss.name for loss in CATALOGUE.values() if loss.form.clipped is not None}
-    assert clipped == {loss for loss, _ in CONVENTION_REFERENCES}
-
-
 _REFERENCES = {
     "binary_crossentropy": keras_binary,
     "categorical_crossentropy": keras_categorical,
@@ -106,20 +100,45 @@ def test_clipping_of_a_vector_counts_the_row_once() -> None:
     assert bind("binary_crossentropy", {}, "keras").clipped(labels, predictions, none).tolist() == [1, 0, 1]
 
 
-@pytest.mark.parametrize("loss", sorted(CATALOGUE))
+@pytest.mark.parametrize("loss", _REFERENCES)
 def test_exact_clips_nothing(loss: str) -> None:
-    """Under `exact` no row counts as clipped, and a certain and wrong row loses infinity."""
+    """Under `exact` no row counts as clipped."""
     labels, predictions = _rows(loss)
     chosen = bind(loss, {}, "exact")
     assert not chosen.clipped(labels, predictions, np.zeros(len(labels), dtype=np.uint8)).any()
 
 
-def test_certain_and_wrong() -> None:
-    """`reference/losses.md` 0.2: exact +inf, Keras 3 in float64 16.12 (-ln 1e-7)."""
+# `reference/losses.md` 0.2: one confident and wrong row, y = 0 and p = 1, has ten losses.
+_CONFIDENT = {
+    ("exact", "float64"): math.inf,
+    ("torch", "float64"): 100.0,
+    ("xgboost", "float64"): -math.log(1e-16),
+    ("sklearn", "float64"): -math.log(2.0**-52),
+    ("sklearn", "float32"): -math.log(2.0**-23),
+    ("lightgbm", "float64"): -math.log(1e-15),
+    ("spark", "float64"): -math.log(1e-15),
+    ("keras", "float64"): -math.log(1e-7),
+    ("keras", "float32"): -math.log(2.0**-23),
+    ("tf_keras", "float64"): -math.log(2e-7),
+    ("tf_keras", "float32"): -math.log(2.0**-23 + 1e-7),
+}
+
+
+@pytest.mark.parametrize(("convention", "precision"), _CONFIDENT)
+def test_certain_and_wrong(convention: str, precision: str) -> None:
+    """What each library gives, and that all but `exact` count the row as clipped."""
+    chosen = bind("binary_crossentropy", {"precision": precision}, convention)
     row = np.array([[0.0]]), np.array([[1.0]])
-    assert score(bind("binary_crossentropy", {}, "exact"), *row)[0][0] == math.inf
-    assert score(bind("binary_crossentropy", {}, "keras"), *row)[0][0] == pytest.approx(-math.log(1e-7), rel=1e-9)
-    assert score(bind("binary_crossentropy", {}, "tf_keras"), *row)[0][0] == pytest.approx(-math.log(2e-7), rel=1e-9)
+    values, reasons = score(chosen, *row)
+    assert values[0] == pytest.approx(_CONFIDENT[convention, precision], rel=1e-9)
+    assert chosen.clipped(*row, reasons).tolist() == [convention != "exact"]
+
+
+def test_a_clip_of_ones_own() -> None:
+    """LightGBM's cross_entropy limits by 1e-12, whatever the convention says."""
+    for convention in CONVENTIONS:
+        chosen = bind("binary_crossentropy", {"clip": 1e-12}, convention)
+        assert score(chosen, [[0.0]], [[1.0]])[0][0] == pytest.approx(-math.log(1e-12), rel=1e-4)
 
 
 @pytest.mark.parametrize("convention", ["exact", "keras"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -10,16 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import lossops
 from lossops.errors import ConfigError
-from lossops.losses import CATALOGUE, Inputs, Interval, Loss, bind
-from lossops.losses.conventions import CONVENTIONS
-from lossops.losses.declaration import setting_names
+from lossops.losses import CATALOGUE, Interval, Loss, bind, parameters_of
 from tests.oracles import contains
-from tests.strategies import forms, inside, outside
+from tests.strategies import inside, outside, parameter_sets, usable_widths
 
 _ROOT = Path(lossops.__file__).resolve().parents[1]
 # Absolute percentage error with a floor: a formula, a domain of its own, a parameter.
@@ -33,10 +31,12 @@ def _relative(label: float, prediction: float, floor: float) -> float:
 relative_error_for_test = Loss(
     name="relative_error_for_test",
     summary="absolute difference in units of the label",
+    family="regression: relative",
     inputs=Inputs.ELEMENTS,
     label=Interval(0.0, low_open=True),
     form=Form(row=_relative, formula="abs(p - y)/(y if y > floor else floor)", prediction=Interval(-5.0, 5.0)),
     parameters=(Parameter(name="floor", meaning="smallest denominator", default=1.0, domain=Interval(0.0)),),
+    curve=_LIKE_THE_ABSOLUTE,
     citation="this test",
 )
 """
@@ -149,27 +149,18 @@ def test_a_declared_loss_gives_its_own_reasons(answers: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("loss", CATALOGUE.values(), ids=lambda loss: loss.name)
 def test_declarations_are_complete(loss: Loss) -> None:
-    """Words for the catalogue, and formulas whose settings are parameters or choices of the convention."""
-    known = {parameter.name for parameter in loss.parameters} | set(vars(CONVENTIONS["exact"]))
+    """Words for the catalogue, parameters that accept their defaults, and rows that tests can make."""
     assert loss.summary
     assert loss.citation
-    assert all(parameter.meaning for parameter in loss.all_parameters)
-    assert all(parameter.accepts(parameter.default) for parameter in loss.all_parameters)
-    for _, form in forms(loss):
-        functions = [form.row] + ([form.clipped] if form.clipped else [])
-        assert {name for function in functions for name in setting_names(function)} <= known
-
-
-@pytest.mark.parametrize("loss", CATALOGUE.values(), ids=lambda loss: loss.name)
-def test_rows_are_plain_functions_that_python_can_call(loss: Loss) -> None:
-    """A formula is an ordinary function of one row: called from Python, it equals its compiled loop."""
-    label = {Inputs.ELEMENTS: 1.0, Inputs.LABEL_VECTOR: np.array([0.0, 1.0]), Inputs.CLASS_INDEX: 1}[loss.inputs]
-    prediction = 0.25 if loss.inputs is Inputs.ELEMENTS else np.array([0.75, 0.25])
-    bound = bind(loss.name, {}, "exact")
-    values = {**vars(CONVENTIONS["exact"]), **dict(bound.parameters)}
-    plain = loss.form.row(label, prediction, *(float(values[name] or 0.0) for name in setting_names(loss.form.row)))
-    rows = (np.atleast_2d(np.asarray(side, dtype=np.float64)) for side in (label, prediction))
-    assert bound.values(*rows, np.zeros(1, dtype=np.uint8))[0] == pytest.approx(plain, rel=1e-15)
+    assert ": " in loss.family
+    for parameter in parameters_of(loss):
+        assert parameter.meaning
+        assert getattr(parameter, "required", False) or parameter.accepts(parameter.default)
+    for form in loss.forms.values():
+        assert usable_widths(loss, form)
+        for shape in usable_widths(loss, form):
+            given = {key: value for key, value in parameter_sets(loss, shape[1])[0].items() if value is not None}
+            assert bind(loss.name, given, "exact").misfit(*shape) is None
 
 
 @pytest.mark.parametrize(
@@ -180,6 +171,8 @@ def test_rows_are_plain_functions_that_python_can_call(loss: Loss) -> None:
         Interval(0.0, low_open=True),
         Interval(-1.0, 1.0, high_open=True),
         Interval(-1.0, 1.0, low_open=True, high_open=True),
+        Interval(0.0, step=1.0),
+        Interval(-1.0, 1.0, step=2.0),
     ],
     ids=str,
 )
@@ -192,15 +185,32 @@ def test_intervals_contain_what_their_fields_say(interval: Interval) -> None:
 
 def test_intervals_in_words() -> None:
     """Infinite ends are never included."""
-    intervals = (Interval(), Interval(0.0, 1.0), Interval(0.0, low_open=True), Interval(0.0, 0.5, high_open=True))
-    assert [str(interval) for interval in intervals] == ["(-inf, inf)", "[0, 1]", "(0, inf)", "[0, 0.5)"]
+    intervals = {
+        "(-inf, inf)": Interval(),
+        "[0, 1]": Interval(0.0, 1.0),
+        "(0, inf)": Interval(0.0, low_open=True),
+        "[0, 0.5)": Interval(0.0, 0.5, high_open=True),
+        "[-inf, inf]": Interval(infinite=True),
+        "{0, 1, ...}": Interval(0.0, step=1.0),
+        "{-1, 1}": Interval(-1.0, 1.0, step=2.0),
+    }
+    assert {words: str(interval) for words, interval in intervals.items()} == {words: words for words in intervals}
+
+
+def test_infinite_ends_belong_to_logits_only() -> None:
+    """-inf and inf are logits; logarithms of probabilities may be -inf."""
+    infinities = (float("-inf"), float("inf"))
+    assert [value in Interval(infinite=True) for value in infinities] == [True, True]
+    assert [value in Interval(high=0.0, infinite=True) for value in infinities] == [True, False]
+    assert not Interval(infinite=True).__contains__(math.nan)
 
 
 @pytest.mark.parametrize(
     ("name", "parameters", "convention", "parts"),
     [
         ("hubr", {}, "keras", ["'hubr'", "'huber'"]),
-        ("MSE?", {}, "keras", ["'MSE?'", "allowed", "mean_squared_error"]),
+        ("MSELoss", {}, "keras", ["'MSELoss'", "'mean_squared_error'"]),
+        ("what?", {}, "keras", ["'what?'", "allowed", "binary_crossentropy"]),
         ("huber", {"dleta": 1.0}, "keras", ["huber", "'dleta'", "'delta'"]),
         ("huber", {"delta": 0.0}, "keras", ["huber", "delta", "0.0", "(0, inf)"]),
         ("huber", {"delta": float("inf")}, "keras", ["delta", "inf", "(0, inf)"]),

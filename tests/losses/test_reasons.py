@@ -8,22 +8,27 @@ import numpy as np
 import pytest
 
 from lossops.kernels.checks import Problem, Reason
-from lossops.losses import CATALOGUE, BoundLoss, Inputs, Loss, bind
+from lossops.losses import CATALOGUE, CONVENTIONS, BoundLoss, Inputs, Interval, Loss, bind
 from tests.losses.scoring import ALL_FORMS, bound, name_of, reasons_of, score
 from tests.oracles import Floats
-from tests.strategies import inside, outside, rows_of, widths
+from tests.strategies import inside, outside, parameter_sets, usable_widths, valid_rows
 
-_CASES = [(loss, from_logits, width) for loss, from_logits in ALL_FORMS for width in widths(loss)]
+_CASES = [(loss, switch, shape) for loss, switch in ALL_FORMS for shape in usable_widths(loss, loss.forms[switch])]
 _NOT_FINITE = [(math.nan, "NAN"), (math.inf, "INFINITE"), (-math.inf, "INFINITE")]
+_Shape = tuple[int, int]
 
 
-def _defaults(loss: Loss, from_logits: bool, convention: str = "keras") -> BoundLoss:
-    return bound(loss, {}, from_logits=from_logits, convention=convention)
+def _defaults(loss: Loss, switch: str | None, shape: _Shape, convention: str = "exact") -> BoundLoss:
+    return bound(loss, parameter_sets(loss, shape[1])[0], switch, convention)
 
 
-def _valid(loss: Loss, chosen: BoundLoss, width: int) -> tuple[Floats, Floats]:
-    labels, predictions = rows_of(loss, chosen.form, width, count=3)
-    return labels[:3], predictions[:3]
+def _valid(chosen: BoundLoss, shape: _Shape) -> tuple[Floats, Floats]:
+    return valid_rows(chosen, shape, count=3)
+
+
+def _domain(chosen: BoundLoss, position: int) -> Interval:
+    domains = chosen.prediction_domains
+    return domains[position] if len(domains) > 1 else domains[0]
 
 
 def _check_middle_row(chosen: BoundLoss, labels: Floats, predictions: Floats, reason: Reason) -> None:
@@ -32,93 +37,102 @@ def _check_middle_row(chosen: BoundLoss, labels: Floats, predictions: Floats, re
     assert reason in chosen.reasons
 
 
-@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
-@pytest.mark.parametrize("side", ["LABEL", "PREDICTION"])
-def test_nan_and_infinity_at_every_position(loss: Loss, from_logits: bool, width: int, side: str) -> None:
-    """NaN and both infinities have their own reasons, wherever in the vector they stand."""
-    chosen = _defaults(loss, from_logits)
-    rows = _valid(loss, chosen, width)
-    changed = 0 if side == "LABEL" else 1
-    for position in range(rows[changed].shape[1]):
-        for value, what in _NOT_FINITE:
-            dirty = [side_rows.copy() for side_rows in rows]
-            dirty[changed][1, position] = value
-            _check_middle_row(chosen, dirty[0], dirty[1], Reason[f"{side}_{what}"])
+@pytest.mark.parametrize(("loss", "switch", "shape"), _CASES, ids=name_of)
+def test_nan_and_infinity_at_every_position(loss: Loss, switch: str | None, shape: _Shape) -> None:
+    """NaN and both infinities have their own reasons, wherever in the vector they stand; logits may be infinite."""
+    chosen = _defaults(loss, switch, shape)
+    rows = _valid(chosen, shape)
+    for side, name in enumerate(("LABEL", "PREDICTION")):
+        for position in range(shape[side]):
+            for value, what in _NOT_FINITE:
+                dirty = [side_rows.copy() for side_rows in rows]
+                dirty[side][1, position] = value
+                domain = _domain(chosen, position) if side else chosen.label_domain
+                if value in domain:
+                    assert not reasons_of(chosen, *dirty).any()
+                    continue
+                beyond = domain.infinite and not math.isnan(value)
+                reason = Reason[f"{name}_OUTSIDE_DOMAIN" if beyond else f"{name}_{what}"]
+                _check_middle_row(chosen, dirty[0], dirty[1], reason)
 
 
-@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
-def test_predictions_outside_the_declared_interval(loss: Loss, from_logits: bool, width: int) -> None:
-    """Every value just or far outside the interval is refused at every position."""
-    chosen = _defaults(loss, from_logits)
-    labels, predictions = _valid(loss, chosen, width)
-    for value in outside(chosen.form.prediction):
-        for position in range(width):
+@pytest.mark.parametrize(("loss", "switch", "shape"), _CASES, ids=name_of)
+def test_predictions_outside_the_declared_interval(loss: Loss, switch: str | None, shape: _Shape) -> None:
+    """Every value just or far outside the interval of its position is refused."""
+    chosen = _defaults(loss, switch, shape)
+    labels, predictions = _valid(chosen, shape)
+    for position in range(shape[1]):
+        for value in outside(_domain(chosen, position)):
             dirty = predictions.copy()
             dirty[1, position] = value
             _check_middle_row(chosen, labels, dirty, Reason.PREDICTION_OUTSIDE_DOMAIN)
 
 
-@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
-def test_labels_outside_the_declared_interval(loss: Loss, from_logits: bool, width: int) -> None:
-    """Every value just or far outside the interval is refused at every position."""
-    chosen = _defaults(loss, from_logits)
-    labels, predictions = _valid(loss, chosen, width)
-    for value in outside(loss.label):
-        for position in range(labels.shape[1]):
+@pytest.mark.parametrize(("loss", "switch", "shape"), _CASES, ids=name_of)
+def test_labels_outside_the_declared_interval(loss: Loss, switch: str | None, shape: _Shape) -> None:
+    """Every value just or far outside the interval is refused at every position; class numbers have their own test."""
+    chosen = _defaults(loss, switch, shape)
+    labels, predictions = _valid(chosen, shape)
+    numbers = loss.inputs.has_classes and shape[0] == 1
+    for value in [] if numbers else outside(chosen.label_domain):
+        for position in range(shape[0]):
             dirty = labels.copy()
             dirty[1, position] = value
             _check_middle_row(chosen, dirty, predictions, Reason.LABEL_OUTSIDE_DOMAIN)
 
 
-@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
-@pytest.mark.parametrize("convention", ["keras", "tf_keras", "exact"])
-def test_values_of_the_interval_are_scored(loss: Loss, from_logits: bool, width: int, convention: str) -> None:
-    """Every edge value of the prediction's interval is scored, and gives a number, not a NaN."""
-    chosen = _defaults(loss, from_logits, convention)
-    labels, predictions = _valid(loss, chosen, width)
-    for value in inside(chosen.form.prediction):
-        edge = np.full_like(predictions, 0.25)
-        edge[1, 0] = value
-        values, reasons = score(chosen, labels, edge)
-        assert not reasons.any()
-        assert not np.isnan(values).any()
+@pytest.mark.parametrize(("loss", "switch", "shape"), _CASES, ids=name_of)
+@pytest.mark.parametrize("convention", sorted(CONVENTIONS))
+def test_values_of_the_interval_are_accepted(loss: Loss, switch: str | None, shape: _Shape, convention: str) -> None:
+    """Every edge value of a position's interval is accepted under every convention."""
+    chosen = _defaults(loss, switch, shape, convention)
+    labels, predictions = _valid(chosen, shape)
+    for position in range(shape[1]):
+        for value in inside(_domain(chosen, position)):
+            edge = predictions.copy()
+            edge[1, position] = value
+            assert set(reasons_of(chosen, labels, edge)) <= {Reason.SCORED}
 
 
-@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
+@pytest.mark.parametrize(("loss", "switch", "shape"), _CASES, ids=name_of)
 @pytest.mark.parametrize("problem", [Problem.NULL, Problem.WRONG_LENGTH])
-def test_null_and_wrong_length_on_each_side(loss: Loss, from_logits: bool, width: int, problem: Problem) -> None:
+def test_null_and_wrong_length_on_each_side(loss: Loss, switch: str | None, shape: _Shape, problem: Problem) -> None:
     """They win over what the memory behind them holds, and the label's problem wins over the prediction's."""
-    chosen = _defaults(loss, from_logits)
-    labels, predictions = _valid(loss, chosen, width)
+    chosen = _defaults(loss, switch, shape)
+    labels, predictions = _valid(chosen, shape)
     label_reason, prediction_reason = (Reason[f"{side}_{problem.name}"] for side in ("LABEL", "PREDICTION"))
     garbage = np.full_like(predictions, np.nan)
-    assert set(reasons_of(chosen, labels * np.nan, predictions, label_problem=problem)) == {label_reason}
     assert set(reasons_of(chosen, labels, garbage, prediction_problem=problem)) == {prediction_reason}
-    assert set(reasons_of(chosen, labels, garbage, problem, problem)) == {label_reason}
-    assert {label_reason, prediction_reason} <= set(chosen.reasons)
+    assert prediction_reason in chosen.reasons
+    if loss.inputs.has_label:
+        assert set(reasons_of(chosen, labels * np.nan, predictions, label_problem=problem)) == {label_reason}
+        assert set(reasons_of(chosen, labels, garbage, problem, problem)) == {label_reason}
+        assert label_reason in chosen.reasons
 
 
-@pytest.mark.parametrize(("loss", "from_logits", "width"), _CASES, ids=name_of)
-def test_a_reason_given_before_stays(loss: Loss, from_logits: bool, width: int) -> None:
+@pytest.mark.parametrize(("loss", "switch", "shape"), _CASES, ids=name_of)
+def test_a_reason_given_before_stays(loss: Loss, switch: str | None, shape: _Shape) -> None:
     """The weight is judged first; label and prediction do not overwrite it."""
-    chosen = _defaults(loss, from_logits)
-    labels, predictions = _valid(loss, chosen, width)
+    chosen = _defaults(loss, switch, shape)
+    labels, predictions = _valid(chosen, shape)
     reasons = np.full(3, Reason.WEIGHT_ZERO, dtype=np.uint8)
     none = np.zeros(3, dtype=np.uint8)
     chosen.check(labels * np.nan, none, predictions * np.nan, none, reasons)
     assert set(reasons) == {Reason.WEIGHT_ZERO}
 
 
-@pytest.mark.parametrize(("loss", "from_logits"), ALL_FORMS, ids=name_of)
-def test_reasons_are_announced_in_words(loss: Loss, from_logits: bool) -> None:
-    """Reasons have distinct words, and outside-domain reasons print the declared interval."""
-    chosen = _defaults(loss, from_logits)
+@pytest.mark.parametrize(("loss", "switch", "shape"), _CASES, ids=name_of)
+def test_reasons_are_announced_in_words(loss: Loss, switch: str | None, shape: _Shape) -> None:
+    """Reasons have distinct words, and outside-domain reasons print the declared intervals."""
+    chosen = _defaults(loss, switch, shape)
     assert len(set(chosen.reasons.values())) == len(chosen.reasons)
-    assert str(chosen.form.prediction) in chosen.reasons[Reason.PREDICTION_OUTSIDE_DOMAIN]
+    for domain in chosen.prediction_domains:
+        assert str(domain) in chosen.reasons[Reason.PREDICTION_OUTSIDE_DOMAIN]
     assert Reason.SCORED not in chosen.reasons
 
 
-_CLASS_LOSSES = [loss for loss in CATALOGUE.values() if loss.inputs is Inputs.CLASS_INDEX]
+_CLASS_LOSSES = [loss for loss in CATALOGUE.values() if loss.inputs.has_classes]
+_THREE = (1, 3)
 
 
 @pytest.mark.parametrize("loss", _CLASS_LOSSES, ids=name_of)
@@ -136,7 +150,7 @@ _CLASS_LOSSES = [loss for loss in CATALOGUE.values() if loss.inputs is Inputs.CL
 )
 def test_a_class_that_does_not_exist(loss: Loss, label: float, reason: Reason) -> None:
     """Keras gives such a row the loss 0; here it is refused."""
-    chosen = _defaults(loss, from_logits=False)
+    chosen = _defaults(loss, None, _THREE)
     _check_middle_row(chosen, np.array([[0.0], [label], [2.0]]), np.full((3, 3), 1 / 3), reason)
 
 
@@ -171,7 +185,7 @@ _SUMMED = [loss for loss in CATALOGUE.values() if loss.label_sum is not None]
 @pytest.mark.parametrize("label", [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.4, 0.0], [0.9, 0.2, 0.0]])
 def test_labels_that_are_no_distribution(loss: Loss, label: list[float]) -> None:
     """A label vector whose values do not sum to 1 is refused."""
-    chosen = _defaults(loss, from_logits=False)
+    chosen = _defaults(loss, None, (3, 3))
     labels = np.array([[1.0, 0.0, 0.0], label, [0.2, 0.3, 0.5]])
     _check_middle_row(chosen, labels, np.full((3, 3), 1 / 3), Reason.LABEL_SUM_NOT_ONE)
 
@@ -181,21 +195,37 @@ def test_float16_soft_labels_are_distributions(loss: Loss) -> None:
     """Smoothed labels that were stored as float16 miss 1 by rounding; they are honest labels."""
     soft = (np.eye(10) * 0.9 + 0.01).astype(np.float16).astype(np.float64)
     assert (soft.sum(axis=1) != 1.0).any()
-    chosen = _defaults(loss, from_logits=False)
+    chosen = _defaults(loss, None, (10, 10))
     assert not reasons_of(chosen, soft, np.full((10, 10), 0.1)).any()
 
 
-_DIVIDING = [loss for loss in CATALOGUE.values() if loss.form.divides_by_sum]
+_DIVIDING = [
+    loss
+    for loss in CATALOGUE.values()
+    if Reason.PREDICTION_SUM_ZERO in bound(loss, parameter_sets(loss, 3)[0], None, "keras").reasons
+]
 
 
 @pytest.mark.parametrize("loss", _DIVIDING, ids=name_of)
 def test_a_prediction_that_sums_to_zero_cannot_be_renormalised(loss: Loss) -> None:
-    """Refused where the convention divides by the sum; under `exact` it has a loss, which is infinite."""
-    labels, _ = _valid(loss, _defaults(loss, from_logits=False), 3)
+    """Refused where the convention divides by the sum; under `exact` it is a row like any other."""
+    labels = np.array([[0.0], [1.0], [2.0]])
     predictions = np.array([[0.2, 0.3, 0.5], [0.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
-    _check_middle_row(_defaults(loss, from_logits=False), labels, predictions, Reason.PREDICTION_SUM_ZERO)
-    exact = _defaults(loss, from_logits=False, convention="exact")
-    values, reasons = score(exact, labels, predictions)
+    _check_middle_row(bind(loss.name, {}, "keras"), labels, predictions, Reason.PREDICTION_SUM_ZERO)
+    exact = bind(loss.name, {}, "exact")
+    _, reasons = score(exact, labels, predictions)
     assert not reasons.any()
-    assert values[1] == math.inf
     assert Reason.PREDICTION_SUM_ZERO not in exact.reasons
+
+
+_DISTRIBUTIONS = [loss for loss in CATALOGUE.values() if loss.form.distribution]
+
+
+@pytest.mark.parametrize("loss", _DISTRIBUTIONS, ids=name_of)
+def test_predictions_that_miss_the_sum_one_can_be_refused(loss: Loss) -> None:
+    """`sum_tolerance` counts rows that renormalising, or not renormalising, would hide."""
+    predictions = np.array([[0.2, 0.3, 0.5], [0.2, 0.3, 0.4], [0.1, 0.2, 0.7]])
+    labels = np.eye(3) if loss.inputs is Inputs.VECTORS else np.array([[0.0], [1.0], [2.0]])
+    chosen = bind(loss.name, {"sum_tolerance": 0.01}, "keras")
+    _check_middle_row(chosen, labels, predictions, Reason.PREDICTION_SUM_NOT_ONE)
+    assert not reasons_of(bind(loss.name, {}, "keras"), labels, predictions).any()
