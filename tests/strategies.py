@@ -134,7 +134,7 @@ def _numbers(interval: Interval) -> st.SearchStrategy[float]:
 
 
 def _spread(interval: Interval, shape: tuple[int, int], random: np.random.Generator) -> Floats:
-    """Values of an interval: a third moderate, a third of every size, or at every distance from an end, a third edges."""
+    """Values of an interval: a third moderate, a third of every size or distance from an end, a third edges."""
     low, high = max(interval.low, -_LARGE), min(interval.high, _LARGE)
     if interval.step:
         top = min(int((high - low) / interval.step), 1000)

@@ -172,7 +172,9 @@ class Bound(ABC):
     def _lifted(self) -> bool:
         """Whether the convention moves values into their domain, so that all are accepted."""
         name = self.declaration.lifted_by
-        return name is not None and getattr(self.rules, name) != getattr(CONVENTIONS["exact"], name)
+        if name is None or name not in setting_names(self.form.row):
+            return False
+        return bool(getattr(self.rules, name) != getattr(CONVENTIONS["exact"], name))
 
     @property
     def label_domain(self) -> Interval:

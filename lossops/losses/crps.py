@@ -122,7 +122,7 @@ crps_normal = Loss(
         row=_normal,
         formula="(y - mean)*erf((y - mean)/std/sqrt(2)) + std*(2*normal_pdf((y - mean)/std) - 1/sqrt(pi))",
         prediction=(Field("mean", REALS, "the mean"), Field("std", POSITIVE, "the standard deviation")),
-        ulps=16.0,  # of terms that leave a quarter of themselves near the mean
+        ulps=10.0,  # of terms that leave a quarter of themselves near the mean
     ),
     curve=_LOCATION_SCALE,
     also=("crps_gaussian",),
@@ -140,7 +140,7 @@ crps_laplace = Loss(
         row=_laplace,
         formula="abs(y - location) + scale*(exp(-abs(y - location)/scale) - 3/4)",
         prediction=(LOCATION, SCALE),
-        ulps=8.0,  # of terms that leave a quarter of themselves near the location
+        ulps=6.0,  # of terms that leave a quarter of themselves near the location
     ),
     curve=_LOCATION_SCALE,
     citation=JORDAN,
@@ -157,7 +157,7 @@ crps_logistic = Loss(
         formula="y - location + scale*(2*log(1 + exp(-(y - location)/scale)) - 1) if y > location "
         "else location - y + scale*(2*log(1 + exp((y - location)/scale)) - 1)",
         prediction=(LOCATION, SCALE),
-        ulps=16.0,  # of terms that leave a quarter of themselves near the location
+        ulps=8.0,  # of terms that leave a quarter of themselves near the location
     ),
     curve=_LOCATION_SCALE,
     also=("crps_logis",),
@@ -240,7 +240,7 @@ crps_exponential = Loss(
         row=_exponential,
         formula="abs(y) - 2*(1 - exp(-rate*max(y, 0)))/rate + 1/(2*rate)",
         prediction=(RATE,),
-        ulps=24.0,  # of terms that leave an eighth of themselves near the median
+        ulps=12.0,  # of terms that leave an eighth of themselves near the median
     ),
     curve=_SKEWED,
     citation=JORDAN,
@@ -345,7 +345,7 @@ crps_poisson = Loss(
         f"+ 2*mean*exp(floor(y)*log(mean) - mean - log_gamma(floor(y) + 1)) - {_HALF_DIFFERENCE} "
         f"if y >= 0 else mean - y - {_HALF_DIFFERENCE}",
         prediction=(Field("mean", POSITIVE, "the mean"),),
-        ulps=64.0,  # of the incomplete gamma function
+        ulps=24.0,  # of the incomplete gamma function
         scale="min(mean, sqrt(mean))",  # the terms, which cancel where the mean is small
     ),
     curve=Curve(convex=True, smooth=True, slope_bounded=True, symmetric=False, outlier=Outlier.LINEAR),
@@ -364,7 +364,7 @@ crps_negative_binomial = Loss(
         "*(prob*(2*(beta_i(n + 1, floor(y), prob) if y >= 1 else 0) - 1) "
         "+ hyp2f1(n + 1, 1/2, 2, -4*(1 - prob)/prob**2))",
         prediction=(SUCCESSES, SUCCESS),
-        ulps=128.0,  # of the incomplete beta function
+        ulps=32.0,  # of the incomplete beta function
         scale="abs(y) + n*(1 - prob)/prob",  # as for the gamma distribution
     ),
     curve=_SKEWED,

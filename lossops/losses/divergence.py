@@ -160,7 +160,7 @@ kl_divergence = Loss(
         prediction=UNIT,
         clipped=_any_clipped,
         distribution=True,
-        ulps=16.0,  # excesses away from p = y are the difference of terms up to four times as large
+        ulps=8.0,  # excesses away from p = y are the difference of terms up to four times as large
         ulps_per_value=1.0,
         # A part that is never negative, and a difference of either sign.
         scale=f"abs(loss) + 2*abs(sum(t - q {_PAIRS} if t > 0))",
@@ -191,7 +191,7 @@ generalized_kl_divergence = Loss(
         row=_generalized,
         formula=f"sum(xlogy(t, t) - xlogy(t, q) - t + q {_PAIRS})",
         prediction=_AMOUNTS,
-        ulps=16.0,
+        ulps=8.0,
         ulps_per_value=1.0,
     ),
     alternatives={
@@ -199,7 +199,7 @@ generalized_kl_divergence = Loss(
             row=_generalized_of_logs,
             formula=f"sum(xlogy(t, t) - times(t, q) - t + exp(q) {_PAIRS})",
             prediction=_LOGS_OF_AMOUNTS,
-            ulps=16.0,
+            ulps=8.0,
             ulps_per_value=1.0,
             # the rounded logarithm of the label, times the slope
             scale=f"loss + sum(abs(exp(q) - t)*(1 + 2*abs(log(t))) if t > 0 else 0 {_PAIRS})",
@@ -222,7 +222,7 @@ jensen_shannon_divergence = Loss(
         formula=f"sum(xlogy(t, t) - xlogy(t, {_MIDDLE}) + xlogy(q, q) - xlogy(q, {_MIDDLE}) {_PAIRS})/2",
         prediction=UNIT,
         distribution=True,
-        ulps=16.0,  # each term is the difference of terms up to four times as large
+        ulps=12.0,  # each term is the difference of terms up to four times as large
         ulps_per_value=1.0,
     ),
     curve=Curve(convex=True, smooth=True, slope_bounded=False, symmetric=True, outlier=Outlier.BOUNDED),

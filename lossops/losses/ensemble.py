@@ -200,7 +200,7 @@ interval_score = Loss(
             Field("lower", REALS, "quantile of level alpha/2"),
             Field("upper", REALS, "quantile of level 1 - alpha/2"),
         ),
-        ulps=12.0,  # crossed bounds subtract up to half of what they add
+        ulps=8.0,  # crossed bounds subtract up to half of what they add
     ),
     parameters=(
         Parameter(
@@ -228,7 +228,7 @@ weighted_interval_score = Loss(
         formula="(abs(y - p[0])/2 + sum(a/2*(u - l + 2/a*max(l - y, 0) + 2/a*max(y - u, 0))"
         " for a, l, u in zip(alphas, p[1::2], p[2::2])))/(len(alphas) + 1/2)",
         prediction=REALS,
-        ulps=12.0,  # as for the interval score
+        ulps=8.0,  # as for the interval score
         ulps_per_value=1.0,
     ),
     parameters=(

@@ -155,7 +155,7 @@ gaussian_nll = Loss(
         f"else ((y - mean)/spread)**2/2 + log(spread) + {_CONSTANT}",
         prediction=(_MEAN, _SPREAD),
         clipped=_gaussian_is_clipped,
-        ulps=12.0,  # of the rounded residual and root in the square
+        ulps=10.0,  # of the rounded residual and root in the square
         scale="abs(loss) + 2*abs(log(spread))",  # a narrow spread has a negative logarithm
     ),
     alternatives={
@@ -164,7 +164,7 @@ gaussian_nll = Loss(
             formula=f"((y - mean)/exp({_LOG_STD}))**2/2 + {_LOG_STD} + {_CONSTANT}",
             prediction=(_MEAN, _LOG_SPREAD),
             clipped=_gaussian_of_log_is_clipped,
-            ulps=20.0,  # of the rounded powers in the square
+            ulps=12.0,  # of the rounded powers in the square
             scale="abs(loss) + 2*abs(log_spread)",
         )
     },
@@ -245,7 +245,6 @@ logistic_nll = Loss(
         row=_logistic,
         formula="log(scale) + abs(y - location)/scale + 2*log(1 + exp(-abs(y - location)/scale))",
         prediction=(LOCATION, SCALE),
-        ulps=8.0,
         scale="abs(loss) + 2*abs(log(scale))",
     ),
     curve=Curve(convex=False, smooth=True, slope_bounded=False, symmetric=True, outlier=Outlier.LINEAR),
@@ -263,7 +262,7 @@ student_t_nll = Loss(
         row=_student_t,
         formula="log(scale) + log(df)/2 + log(beta(1/2, df/2)) + (df + 1)/2*log(1 + ((y - location)/scale)**2/df)",
         prediction=(Field("df", POSITIVE, "the degrees of freedom"), LOCATION, SCALE),
-        ulps=32.0,  # of a square of two quotients and a root
+        ulps=16.0,  # of a square of two quotients and a root
         scale="abs(loss) + 2*abs(log(scale))",
     ),
     curve=Curve(convex=False, smooth=True, slope_bounded=False, symmetric=True, outlier=Outlier.LOGARITHMIC),
@@ -285,7 +284,7 @@ lognormal_nll = Loss(
             Field("mean_log", REALS, "the mean of the logarithm"),
             Field("std_log", POSITIVE, "the standard deviation of the logarithm"),
         ),
-        ulps=12.0,
+        ulps=8.0,
         # logarithms may be negative; log(y) is rounded before the mean is subtracted and the difference squared
         scale="abs(loss) + 2*abs(log(y)) + 2*abs(log(std_log)) + abs((log(y) - mean_log)*log(y))/std_log**2",
     ),
@@ -364,7 +363,7 @@ gamma_nll = Loss(
         row=_gamma,
         formula="rate*y - (shape - 1)*log(y) - shape*log(rate) + log_gamma(shape)",
         prediction=(SHAPE, RATE),
-        ulps=16.0,
+        ulps=8.0,
         # logarithms may be negative, and the rounding of rate*y is felt in proportion to its distance from the shape
         scale="abs(loss) + 2*abs(log(y)) + 2*abs(log(shape)) + abs(rate*y - shape) + 1",
     ),
@@ -384,7 +383,7 @@ negative_binomial_nll = Loss(
         formula="log_gamma(n) + log_gamma(y + 1) - log_gamma(n + y) - n*log(prob) - xlogy(y, 1 - prob) "
         "if y == floor(y) else -log(0)",
         prediction=(SUCCESSES, SUCCESS),
-        ulps=16.0,
+        ulps=8.0,
         # the mean number of failures is rounded, which is felt in proportion to its distance from the label
         scale="loss + abs(n*(1 - prob) - y*prob) + abs(log(n)) + log(1 + y)",
     ),

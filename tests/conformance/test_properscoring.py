@@ -22,10 +22,31 @@ _MEMBER_WEIGHTS = (0.5, 1.0, 0.0, 2.0, 0.25)
 
 CASES = [
     Case("brier", {}, binary(), lambda ps, y, p: ps.brier_score(y[:, 0], p[:, 0])),
-    Case("crps_normal", {}, forecasts(real, real, width_of), lambda ps, y, p: ps.crps_gaussian(y, *p.T), atol=1e-14, why="properscoring subtracts terms that nearly cancel"),
-    Case("crps_ensemble", {}, members(), lambda ps, y, p: ps.crps_ensemble(y[:, 0], p), atol=1e-14, why="properscoring sums over the gaps in another order"),
-    Case("crps_ensemble", {"member_weights": list(_MEMBER_WEIGHTS)}, members(5), lambda ps, y, p: ps.crps_ensemble(y[:, 0], p, weights=np.tile(_MEMBER_WEIGHTS, (len(p), 1))), atol=1e-14, why="properscoring sums over the gaps in another order"),
-]  # fmt: skip
+    Case(
+        "crps_normal",
+        {},
+        forecasts(real, real, width_of),
+        lambda ps, y, p: ps.crps_gaussian(y, *p.T),
+        atol=1e-14,
+        why="properscoring subtracts terms that nearly cancel",
+    ),
+    Case(
+        "crps_ensemble",
+        {},
+        members(),
+        lambda ps, y, p: ps.crps_ensemble(y[:, 0], p),
+        atol=1e-14,
+        why="properscoring sums over the gaps in another order",
+    ),
+    Case(
+        "crps_ensemble",
+        {"member_weights": list(_MEMBER_WEIGHTS)},
+        members(5),
+        lambda ps, y, p: ps.crps_ensemble(y[:, 0], p, weights=np.tile(_MEMBER_WEIGHTS, (len(p), 1))),
+        atol=1e-14,
+        why="properscoring sums over the gaps in another order",
+    ),
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

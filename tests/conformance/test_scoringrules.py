@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import nbinom
 
 from tests.conformance.cases import (
-    Case,
     EXACT,
+    Case,
     assert_same,
     binary,
     classes,
@@ -43,35 +43,167 @@ def _of(name: str) -> Callable[[Any, Any, Any], Any]:
 
 CASES = [
     Case("brier", {}, binary(), lambda sr, y, p: sr.brier_score(y[:, 0], p[:, 0])),
-    Case("binary_crossentropy", {}, binary(edges=False), lambda sr, y, p: sr.log_score(y[:, 0], p[:, 0]), atol=1e-15, why="scoringrules rounds p + y - 1"),
-    Case("ranked_probability_score", {}, classes(edges=False), lambda sr, y, p: sr.rps_score(y + 1, p), atol=1e-15, why=_OF_TERMS),
-    Case("ranked_log_score", {}, classes(edges=False), lambda sr, y, p: sr.rls_score(y + 1, p), rtol=1e-11, atol=1e-14, why=_OF_TERMS),
+    Case(
+        "binary_crossentropy",
+        {},
+        binary(edges=False),
+        lambda sr, y, p: sr.log_score(y[:, 0], p[:, 0]),
+        atol=1e-15,
+        why="scoringrules rounds p + y - 1",
+    ),
+    Case(
+        "ranked_probability_score",
+        {},
+        classes(edges=False),
+        lambda sr, y, p: sr.rps_score(y + 1, p),
+        atol=1e-15,
+        why=_OF_TERMS,
+    ),
+    Case(
+        "ranked_log_score",
+        {},
+        classes(edges=False),
+        lambda sr, y, p: sr.rls_score(y + 1, p),
+        rtol=1e-11,
+        atol=1e-14,
+        why=_OF_TERMS,
+    ),
     Case("pinball", {"alpha": 0.2}, reals(1), lambda sr, y, p: sr.quantile_score(y[:, 0], p[:, 0], 0.2)),
-    Case("pinball_set", {"levels": list(_LEVELS)}, forecasts(real, *[real] * 5), lambda sr, y, p: sr.crps_quantile(y, p, _LEVELS) / 2),
+    Case(
+        "pinball_set",
+        {"levels": list(_LEVELS)},
+        forecasts(real, *[real] * 5),
+        lambda sr, y, p: sr.crps_quantile(y, p, _LEVELS) / 2,
+    ),
     Case("gaussian_nll", {}, forecasts(real, real, width_of), _of("logs_normal"), atol=1e-13, why=_OF_DENSITY),
     Case("laplace_nll", {}, forecasts(real, real, width_of), _of("logs_laplace"), atol=1e-13, why=_OF_DENSITY),
     Case("logistic_nll", {}, forecasts(real, real, width_of), _of("logs_logistic"), atol=1e-13, why=_OF_DENSITY),
-    Case("student_t_nll", {}, forecasts(real, freedom, real, width_of), _of("logs_t"), rtol=1e-11, atol=1e-13, why=_OF_DENSITY),
-    Case("lognormal_nll", {}, forecasts(positive, real, width_of), _of("logs_lognormal"), rtol=1e-11, atol=1e-13, why=_OF_DENSITY),
+    Case(
+        "student_t_nll",
+        {},
+        forecasts(real, freedom, real, width_of),
+        _of("logs_t"),
+        rtol=1e-11,
+        atol=1e-13,
+        why=_OF_DENSITY,
+    ),
+    Case(
+        "lognormal_nll",
+        {},
+        forecasts(positive, real, width_of),
+        _of("logs_lognormal"),
+        rtol=1e-11,
+        atol=1e-13,
+        why=_OF_DENSITY,
+    ),
     Case("exponential_nll", {}, forecasts(positive, width_of), _of("logs_exponential"), atol=1e-13, why=_OF_DENSITY),
-    Case("gamma_nll", {}, forecasts(positive, positive, width_of), _of("logs_gamma"), rtol=1e-11, atol=1e-13, why=_OF_DENSITY),
-    Case("negative_binomial_nll", {}, forecasts(count, from_one, success), _of("logs_negbinom"), rtol=1e-11, atol=1e-13, why=_OF_DENSITY),
-    Case("poisson_nll", {"full": True, "counts_only": True}, forecasts(count, positive), _of("logs_poisson"), rtol=1e-11, atol=1e-13, why=_OF_DENSITY),
+    Case(
+        "gamma_nll",
+        {},
+        forecasts(positive, positive, width_of),
+        _of("logs_gamma"),
+        rtol=1e-11,
+        atol=1e-13,
+        why=_OF_DENSITY,
+    ),
+    Case(
+        "negative_binomial_nll",
+        {},
+        forecasts(count, from_one, success),
+        _of("logs_negbinom"),
+        rtol=1e-11,
+        atol=1e-13,
+        why=_OF_DENSITY,
+    ),
+    Case(
+        "poisson_nll",
+        {"full": True, "counts_only": True},
+        forecasts(count, positive),
+        _of("logs_poisson"),
+        rtol=1e-11,
+        atol=1e-13,
+        why=_OF_DENSITY,
+    ),
     Case("crps_normal", {}, forecasts(real, real, width_of), _of("crps_normal"), atol=1e-14, why=_OF_TERMS),
     Case("crps_laplace", {}, forecasts(real, real, width_of), _of("crps_laplace"), atol=1e-14, why=_OF_TERMS),
     Case("crps_logistic", {}, forecasts(real, real, width_of), _of("crps_logistic"), atol=1e-14, why=_OF_TERMS),
-    Case("crps_student_t", {}, forecasts(real, freedom, real, width_of), _of("crps_t"), rtol=1e-11, atol=1e-13, why=_OF_TERMS),
+    Case(
+        "crps_student_t",
+        {},
+        forecasts(real, freedom, real, width_of),
+        _of("crps_t"),
+        rtol=1e-11,
+        atol=1e-13,
+        why=_OF_TERMS,
+    ),
     Case("crps_exponential", {}, forecasts(positive, width_of), _of("crps_exponential"), atol=1e-14, why=_OF_TERMS),
-    Case("crps_gamma", {}, forecasts(positive, positive, width_of), _of("crps_gamma"), rtol=1e-11, atol=1e-13, why=_OF_TERMS),
+    Case(
+        "crps_gamma",
+        {},
+        forecasts(positive, positive, width_of),
+        _of("crps_gamma"),
+        rtol=1e-11,
+        atol=1e-13,
+        why=_OF_TERMS,
+    ),
     Case("crps_poisson", {}, forecasts(count, positive), _of("crps_poisson"), rtol=1e-11, atol=1e-13, why=_OF_TERMS),
-    Case("crps_negative_binomial", {}, forecasts(count, positive, success), _of("crps_negbinom"), rtol=1e-10, atol=1e-12, why=_OF_TERMS),
-    *(Case("crps_ensemble", {"estimator": ours}, members(), lambda sr, y, p, theirs=theirs: sr.crps_ensemble(y[:, 0], p, estimator=theirs), atol=1e-14, why=_OF_TERMS) for ours, theirs in (("nrg", "nrg"), ("nrg", "qd"), ("nrg", "int"), ("fair", "fair"), ("fair", "pwm"))),
-    Case("crps_ensemble", {"member_weights": list(_MEMBER_WEIGHTS)}, members(5), lambda sr, y, p: sr.crps_ensemble(y[:, 0], p, ens_w=np.tile(_MEMBER_WEIGHTS, (len(p), 1)), estimator="nrg"), atol=1e-14, why=_OF_TERMS),
-    Case("crps_quantile", {"levels": list(_LEVELS)}, forecasts(real, *[real] * 5), lambda sr, y, p: sr.crps_quantile(y, p, np.array(_LEVELS))),
-    Case("interval_score", {"alpha": 0.2}, intervals(1, median=False), lambda sr, y, p: sr.interval_score(y, *p.T, 0.2)),
-    Case("weighted_interval_score", {"alphas": [0.5, 0.2, 0.05]}, intervals(3), lambda sr, y, p: sr.weighted_interval_score(y, p[:, 0], p[:, 1::2], p[:, 2::2], np.array([0.5, 0.2, 0.05]), backend="numba")),
-    *(Case("energy_score", {"estimator": kind}, members(6, width=3), lambda sr, y, p, kind=kind: sr.es_ensemble(y, p.reshape(-1, 6, 3), estimator=kind), atol=1e-14, why=_OF_TERMS) for kind in ("nrg", "fair")),
-]  # fmt: skip
+    Case(
+        "crps_negative_binomial",
+        {},
+        forecasts(count, positive, success),
+        _of("crps_negbinom"),
+        rtol=1e-10,
+        atol=1e-12,
+        why=_OF_TERMS,
+    ),
+    *(
+        Case(
+            "crps_ensemble",
+            {"estimator": ours},
+            members(),
+            lambda sr, y, p, theirs=theirs: sr.crps_ensemble(y[:, 0], p, estimator=theirs),
+            atol=1e-14,
+            why=_OF_TERMS,
+        )
+        for ours, theirs in (("nrg", "nrg"), ("nrg", "qd"), ("nrg", "int"), ("fair", "fair"), ("fair", "pwm"))
+    ),
+    Case(
+        "crps_ensemble",
+        {"member_weights": list(_MEMBER_WEIGHTS)},
+        members(5),
+        lambda sr, y, p: sr.crps_ensemble(y[:, 0], p, ens_w=np.tile(_MEMBER_WEIGHTS, (len(p), 1)), estimator="nrg"),
+        atol=1e-14,
+        why=_OF_TERMS,
+    ),
+    Case(
+        "crps_quantile",
+        {"levels": list(_LEVELS)},
+        forecasts(real, *[real] * 5),
+        lambda sr, y, p: sr.crps_quantile(y, p, np.array(_LEVELS)),
+    ),
+    Case(
+        "interval_score", {"alpha": 0.2}, intervals(1, median=False), lambda sr, y, p: sr.interval_score(y, *p.T, 0.2)
+    ),
+    Case(
+        "weighted_interval_score",
+        {"alphas": [0.5, 0.2, 0.05]},
+        intervals(3),
+        lambda sr, y, p: sr.weighted_interval_score(
+            y, p[:, 0], p[:, 1::2], p[:, 2::2], np.array([0.5, 0.2, 0.05]), backend="numba"
+        ),
+    ),
+    *(
+        Case(
+            "energy_score",
+            {"estimator": kind},
+            members(6, width=3),
+            lambda sr, y, p, kind=kind: sr.es_ensemble(y, p.reshape(-1, 6, 3), estimator=kind),
+            atol=1e-14,
+            why=_OF_TERMS,
+        )
+        for kind in ("nrg", "fair")
+    ),
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,18 @@ from sklearn import config_context, metrics
 from sklearn.linear_model import _sgd_fast as of_descent
 
 from tests.conformance.cases import (
-    Case,
     ROWS,
+    Case,
+    Mean,
     assert_same,
+    assert_same_means,
     binary,
     binary_logits,
     class_scores,
     classes,
     counts,
     decisions,
+    our_values,
     positives,
     reals,
     sets,
@@ -200,7 +204,135 @@ CASES = [
 ]
 
 
+def _mean(metric: Callable[..., float], **settings: Any) -> Callable[[Any, Any, Any, Any], Any]:
+    return lambda _, labels, predictions, weights: metric(labels, predictions, sample_weight=weights, **settings)
+
+
+def _skill(metric: Callable[..., float], **settings: Any) -> Callable[[Any, Any, Any, Any], Any]:
+    """A score against a constant, not defined where the label is constant: scikit-learn warns, ours is null."""
+
+    def value(_: Any, labels: Any, predictions: Any, weights: Any) -> float:
+        kept = np.ones(len(labels), dtype=bool) if weights is None else weights > 0.0
+        labels, predictions = labels[kept], predictions[kept]
+        if len(np.unique(labels)) < 2:
+            return np.nan
+        flat = [side[:, 0] if side.ndim == 2 and side.shape[1] == 1 else side for side in (labels, predictions)]
+        return metric(*flat, sample_weight=None if weights is None else weights[kept], **settings)
+
+    return value
+
+
+def _max_error(_: Any, labels: Any, predictions: Any, weights: Any) -> float:
+    kept = weights > 0.0
+    return metrics.max_error(labels[kept, 0], predictions[kept, 0])
+
+
+MEANS = [
+    Mean({"loss": "mean_squared_error", "denominator": "convention"}, reals(), _mean(metrics.mean_squared_error)),
+    Mean(
+        {"loss": "pinball", "alpha": 0.2, "denominator": "convention"},
+        reals(),
+        _mean(metrics.mean_pinball_loss, alpha=0.2),
+    ),
+    Mean(
+        {"loss": "sparse_categorical_crossentropy", "denominator": "convention"},
+        classes(),
+        _mean(metrics.log_loss, labels=range(4)),
+    ),
+    Mean({"loss": "hamming", "denominator": "convention"}, decisions(3, 2), _mean(metrics.hamming_loss)),
+    *(
+        Mean({"loss": "root_mean_squared_error"}, rows, _mean(metrics.root_mean_squared_error))
+        for rows in (reals(1), reals(3))
+    ),
+    Mean(
+        {"loss": "root_mean_squared_logarithmic_error"},
+        positives(2),
+        _mean(metrics.root_mean_squared_log_error),
+        atol=1e-14,
+        why=_OF_TERMS,
+    ),
+    Mean({"loss": "max_error"}, reals(1), _max_error),
+    *(
+        Mean(
+            {"loss": "median_absolute_error"},
+            reals(2),
+            _mean(metrics.median_absolute_error),
+            weighted=weighted,
+            atol=1e-14,
+            why=_OF_TERMS,
+        )
+        for weighted in (False, True)
+    ),
+    *(Mean({"loss": "r2"}, rows, _skill(metrics.r2_score), atol=1e-13, why=_OF_TERMS) for rows in (reals(1), reals(3))),
+    *(
+        Mean({"loss": "explained_variance"}, rows, _skill(metrics.explained_variance_score), atol=1e-13, why=_OF_TERMS)
+        for rows in (reals(1), reals(3))
+    ),
+    *(
+        Mean(
+            {"loss": "d2_pinball", "alpha": 0.3},
+            reals(2),
+            _skill(metrics.d2_pinball_score, alpha=0.3),
+            weighted=weighted,
+            atol=1e-13,
+            why=_OF_TERMS,
+        )
+        for weighted in (False, True)
+    ),
+    *(
+        Mean(
+            {"loss": "d2_absolute_error"},
+            reals(2),
+            _skill(metrics.d2_absolute_error_score),
+            weighted=weighted,
+            atol=1e-13,
+            why=_OF_TERMS,
+        )
+        for weighted in (False, True)
+    ),
+    *(
+        Mean(
+            {"loss": "d2_tweedie", "power": power},
+            rows,
+            _skill(metrics.d2_tweedie_score, power=power),
+            rtol=1e-10,
+            atol=1e-11,
+            why=_OF_TERMS,
+        )
+        for power, rows in ((0, reals(1)), (1, counts(1)), (1.5, counts(1)), (2, positives(1)))
+    ),
+    Mean({"loss": "d2_log_loss"}, binary(edges=False), _skill(metrics.d2_log_loss_score), atol=1e-12, why=_OF_TERMS),
+    Mean({"loss": "d2_brier"}, binary(), _skill(metrics.d2_brier_score), atol=1e-12, why=_OF_TERMS),
+    Mean(
+        {"loss": "multiclass_d2_log_loss"},
+        classes(edges=False),
+        _skill(metrics.d2_log_loss_score, labels=range(4)),
+        atol=1e-12,
+        why=_OF_TERMS,
+    ),
+    Mean(
+        {"loss": "multiclass_d2_brier"},
+        classes(),
+        _skill(metrics.d2_brier_score, labels=range(4)),
+        atol=1e-12,
+        why=_OF_TERMS,
+    ),
+]
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_rows(case: Case) -> None:
     """Every row has the value that scikit-learn gives it."""
     assert_same(case, metrics, _CONVENTION)
+
+
+@pytest.mark.parametrize("mean", MEANS, ids=str)
+def test_means(mean: Mean, tmp_path: Path) -> None:
+    """Every group of a run has the mean, or the measure, that scikit-learn gives it."""
+    assert_same_means(mean, metrics, _CONVENTION, tmp_path)
+
+
+def test_defect_hinge_of_one_class() -> None:
+    """Where only one class is present, its labels are taken for the other one: scores far on the right side lose 6."""
+    assert metrics.hinge_loss([1, 1], [5.0, 5.0], labels=[-1, 1]) == 6.0
+    assert our_values("hinge", {}, _CONVENTION, np.ones((2, 1)), np.full((2, 1), 5.0)).tolist() == [0.0, 0.0]
