@@ -306,8 +306,11 @@ def _denominators(
         found[scored] = factors[labels[scored, 0].astype(np.int64)]
         return found if weights is None else np.asarray(np.where(scored, found * weights, 0.0))
     counted = scored | (reasons == Reason.WEIGHT_ZERO)
+    ignored = dict(task.loss.parameters).get("ignore_class")
     if task.denominator == "all_rows":
         counted |= reasons == Reason.LABEL_IGNORED
+    elif ignored is not None:  # a row of weight 0 has not been asked for its label
+        counted &= labels[:, 0] != ignored
     return np.asarray(counted, dtype=np.float64)
 
 

@@ -200,8 +200,16 @@ def _distributions(plain: Floats, hard: Floats, bits: int) -> Floats:
 
 # Narrower domains where a stated accuracy ends or a formula needs too long: (loss, field or "y" or "p") -> interval.
 DRAWN: Mapping[tuple[str, str], Interval] = {
-    # the mean of several elements may be finite where the loss of one element is beyond float64
-    ("exponential_loss", "p"): Interval(-700.0, 700.0),
+    # mpmath's hypergeometric functions do not converge, or take minutes, beyond these
+    ("crps_poisson", "y"): Interval(-1e4, 1e4),
+    ("crps_poisson", "mean"): Interval(0.0, 1e4, low_open=True),
+    ("crps_gamma", "y"): Interval(-1e4, 1e4),
+    ("crps_gamma", "shape"): Interval(1e-9, 1e3),
+    ("crps_gamma", "rate"): Interval(1e-9, 1e3),
+    ("crps_student_t", "df"): Interval(1.0, 1e3, low_open=True),
+    ("crps_negative_binomial", "y"): Interval(-1e3, 1e3),
+    ("crps_negative_binomial", "n"): Interval(1e-9, 100.0),
+    ("crps_negative_binomial", "prob"): Interval(0.05, 1.0),
 }
 
 

@@ -78,7 +78,7 @@ def test_every_denominator(tmp_path: Path, denominator: str, weight: str | None,
     }
     divisors = {
         "weights": np.where(ignored, 0.0, sample),
-        "rows": np.where(ignored & (sample > 0), 0.0, 1.0),
+        "rows": np.where(ignored, 0.0, 1.0),
         "all_rows": np.ones(_ROWS),
         "class_weights": sample * class_weights,
         "convention": sample * class_weights,

@@ -144,7 +144,7 @@ _ALL = (
         stirling=1.0,
         variance_floor=1e-6,
         norm_floor=1e-8,
-        squared_norm_epsilon=1e-12,
+        squared_norm_epsilon=9.999999960041972e-13,  # 1e-12 in float32
         distance_epsilon=1e-6,
         average_outputs=0.0,
     ),
@@ -163,8 +163,8 @@ _ALL = (
         name="lightgbm",
         meaning="LightGBM's binary_logloss and multi_logloss: probabilities are at least 1e-15 inside the logarithm; "
         "for its cross_entropy set clip to 1e-12",
-        binary_log_floor=math.log(1e-15),
-        categorical_log_floor=math.log(1e-15),
+        binary_log_floor=-34.53877639770508,  # log(1e-15) in float32, as it is computed there
+        categorical_log_floor=-34.53877639770508,
         argmax_ties=1.0,
         top_k_ties=3.0,
         percentage_floor=1.0,

@@ -88,6 +88,9 @@ _COEFFICIENTS = (
     *(-186.00105388550276, 341.1673100553416, -630.0003956749157),
     *(1170.1431019841561, -2184.4001523066413, 4095.875095176492),
     *(-7710.000059712712, 14563.444482039067, -27594.000023743094),
+    *(52428.70001503696, -99864.28572383286, 190650.0909151663),
+    *(-364722.0000038741, 699050.5833358085, -1342177.2000015841),
+    *(2581110.076924092, -4971026.888889541, 9586980.50000042),
 )
 
 
@@ -95,7 +98,7 @@ _COEFFICIENTS = (
 def _excess_spread(df: float) -> float:
     """B(1/2, df - 1/2)/B(1/2, df/2) - 1, which is 0 at df = 1."""
     distance = df - 1.0
-    if distance > 0.0625:
+    if distance > 0.125:
         return inverse_beta(0.5 * df) / inverse_beta(df - 0.5) - 1.0
     series = 0.0
     for coefficient in _COEFFICIENTS[::-1]:
@@ -188,12 +191,34 @@ crps_student_t = Loss(
 
 
 @inline
-def _gamma_balance(shape: float, x: float) -> float:
-    """P(shape, x) - Q(shape, x), from the smaller of the two.
+def _gamma_edge(shape: float, x: float) -> float:
+    """Return x^shape exp(-x)/Gamma(shape + 1)."""
+    if shape < 10.0 and x < 1.2:
+        return math.pow(x, shape) * math.exp(-x) / math.gamma(shape + 1.0)
+    return math.exp(-half_deviance(shape, x) - stirling_error(shape)) / math.sqrt(_TWO_PI * shape)
 
-    SciPy's series stop after 2000 terms, too early for large shapes; there by N. M. Temme, The Asymptotic Expansion of
-    the Incomplete Gamma Functions, SIAM J. Math. Anal. 10 (1979), of which two orders are plenty.
+
+@inline
+def _gamma_share(shape: float, x: float) -> float:
+    """P(shape, x) by its power series, all terms positive, for small arguments."""
+    total, term, k = 0.0, 1.0, shape
+    while term > _NEGLIGIBLE * total:
+        total += term
+        k += 1.0
+        term *= x / k
+    return _gamma_edge(shape, x) * total
+
+
+@inline
+def _gamma_balance(shape: float, x: float) -> float:
+    """P(shape, x) - Q(shape, x), to a few units in the last place of 1.
+
+    SciPy's functions lose two digits around Q(1/2, 1), and their series stop after 2000 terms, too early for large
+    shapes; there by N. M. Temme, The Asymptotic Expansion of the Incomplete Gamma Functions, SIAM J. Math. Anal. 10
+    (1979), of which two orders are plenty.
     """
+    if shape < 10.0 and x < 1.2:
+        return 2.0 * _gamma_share(shape, x) - 1.0
     if shape < 1e5:
         lower = gamma_p(shape, x)
         return 2.0 * lower - 1.0 if lower < 0.5 else 1.0 - 2.0 * gamma_q(shape, x)
@@ -224,8 +249,7 @@ def _gamma(label: float, prediction: Sequence[float]) -> float:
     balance, nearby = -1.0, 0.0
     if product > 0.0:
         balance = _gamma_balance(shape, product)
-        # product^shape exp(-product)/Gamma(shape)
-        nearby = math.sqrt(shape / _TWO_PI) * math.exp(-half_deviance(shape, product) - stirling_error(shape))
+        nearby = shape * _gamma_edge(shape, product)
     distance = (product - shape) * balance
     return _not_negative(distance + 2.0 * nearby - inverse_beta(shape)) / rate
 

@@ -288,7 +288,7 @@ class Curve:
 SWITCHES = {
     "from_logits": "predictions are logits, not probabilities",
     "from_log_probabilities": "predictions are logarithms of probabilities",
-    "log_input": "predictions are logarithms of the mean",
+    "log_input": "a logarithm is predicted instead of the mean, or of the spread where there is one",
 }
 
 

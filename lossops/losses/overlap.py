@@ -99,7 +99,8 @@ tversky = Loss(
     parameters=(
         Parameter(
             name="alpha",
-            meaning="weight of what only the prediction has (false positives)",
+            meaning="weight of what only the prediction has (false positives); Keras documents its alpha so, but "
+            "weights the false negatives with it",
             default=0.5,
             domain=Interval(0.0),
         ),

@@ -7,8 +7,8 @@ not that of the table. Libraries are passed in, so that tables can be read where
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -423,7 +423,7 @@ class Mean:
     convention: str | None = None
     rtol: float = EXACT
     atol: float = 0.0
-    why: str = field(default="")
+    why: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a tolerance without a reason."""
@@ -433,6 +433,31 @@ class Mean:
     def __str__(self) -> str:
         settings = ",".join(f"{key}={value}" for key, value in self.entry.items() if key != "loss")
         return f"{self.entry['loss']}({settings}){'-weighted' if self.weighted else ''}"
+
+    @property
+    def form(self) -> tuple[str, str | None]:
+        """The loss or measure, and the switch that asks for a form of it."""
+        return self.entry["loss"], next((switch for switch in SWITCHES if self.entry.get(switch)), None)
+
+
+def labels_in_float32(mean: Mean) -> Mean:
+    """The same for a library whose labels are float32."""
+
+    def draw(rng: np.random.Generator) -> tuple[npt.NDArray[Any], Floats]:
+        labels, predictions = mean.rows(rng)
+        return labels.astype(np.float32).astype(labels.dtype), predictions
+
+    return replace(mean, rows=draw)
+
+
+def means_in_float32(mean: Mean) -> Mean:
+    """The same for a library that computes in float32, on rows that float32 holds."""
+
+    def draw(rng: np.random.Generator) -> tuple[npt.NDArray[Any], Floats]:
+        labels, predictions = mean.rows(rng)
+        return labels.astype(np.float32).astype(labels.dtype), predictions.astype(np.float32).astype(np.float64)
+
+    return replace(mean, rows=draw, rtol=2e-5, atol=2e-6, why="float32 has seven digits")
 
 
 def grouped(rows: Rows, size: int = 6) -> Rows:
@@ -490,9 +515,3 @@ def _run(
 
 def _column(values: npt.NDArray[Any]) -> pa.Array:
     return pa.array(values) if values.ndim == 1 else pa.array(values.reshape(len(values), -1).tolist())
-
-
-def each(tables: Mapping[str, list[Any]]) -> Iterator[Any]:
-    """Yield every entry of several tables."""
-    for table in tables.values():
-        yield from table

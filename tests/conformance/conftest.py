@@ -57,3 +57,15 @@ def properscoring() -> Any:
         # Released in 2015: NumPy and Numba deprecate more of what it uses with every version.
         warnings.simplefilter("ignore", DeprecationWarning)
         return pytest.importorskip("properscoring", reason="properscoring is not installed")
+
+
+@pytest.fixture(scope="session")
+def lightgbm() -> Any:
+    """A library of gradient boosting, for its metrics."""
+    return pytest.importorskip("lightgbm", reason="lightgbm is not installed")
+
+
+@pytest.fixture(scope="session")
+def xgboost() -> Any:
+    """Another one."""
+    return pytest.importorskip("xgboost", reason="xgboost is not installed")

@@ -11,6 +11,7 @@ from scipy.stats import nbinom
 
 from tests.conformance.cases import (
     EXACT,
+    ROWS,
     Case,
     assert_same,
     binary,
@@ -231,7 +232,7 @@ def test_defect_weighted_interval_score(scoringrules: Any) -> None:
 @pytest.mark.filterwarnings("ignore:divide by zero encountered in log:RuntimeWarning")  # of the probability 0
 def test_defect_negative_binomial_below_one(scoringrules: Any) -> None:
     """For n below 1 its number of combinations is 0, so that every count from 1 on loses infinity."""
-    draw = forecasts(count, lambda rng: rng.uniform(0.1, 0.9, 200), success)
+    draw = forecasts(count, lambda rng: rng.uniform(0.1, 0.9, ROWS), success)
     labels, predictions = draw(np.random.default_rng(1))
     theirs = scoringrules.logs_negbinom(labels, *predictions.T)
     ours = our_values("negative_binomial_nll", {}, _CONVENTION, labels, predictions)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conformance.cases import (
+    ROWS,
     Case,
     Mean,
     assert_same,
@@ -197,7 +198,7 @@ CASES = [
     Case(
         "gaussian_nll",
         {"scale": "variance", "full": True},
-        forecasts(real, real, lambda rng: width_of(rng) * rng.choice([0.0, 1e-8, 1.0], 200)),
+        forecasts(real, real, lambda rng: width_of(rng) * rng.choice([0.0, 1e-8, 1.0], ROWS)),
         _gaussian(full=True),
         atol=1e-14,
         why=_OF_TERMS,
@@ -269,7 +270,7 @@ CASES = [
     Case(
         "margin_ranking",
         {"margin": 0.4},
-        forecasts(lambda rng: rng.choice([-1.0, 1.0], 200), real, real),
+        forecasts(lambda rng: rng.choice([-1.0, 1.0], ROWS), real, real),
         lambda torch, y, p: torch.nn.functional.margin_ranking_loss(
             *torch.tensor(p).T, torch.tensor(y), margin=0.4, reduction="none"
         ).numpy(),

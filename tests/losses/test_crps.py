@@ -145,6 +145,14 @@ def test_special_cases_of_one_another() -> None:
     np.testing.assert_array_equal(certain, np.abs(labels))
 
 
+def test_gamma_of_shape_one_half_is_elementary() -> None:
+    """A chi-square distribution, where P(1/2, x) = erf(sqrt(x)) and SciPy's incomplete gamma functions lose digits."""
+    labels = np.linspace(0.01, 3.0, 300)
+    centre = (labels - 0.5) * (2 * special.erf(np.sqrt(labels)) - 1)
+    expected = centre + 2 * np.sqrt(labels / math.pi) * np.exp(-labels) - 1 / math.pi
+    np.testing.assert_allclose(_values("crps_gamma", labels, 0.5, 1.0), expected, rtol=0, atol=3e-15)
+
+
 @pytest.mark.parametrize("size", [1e5, 1e6, 1e8])
 def test_large_counts_and_shapes_are_nearly_normal(size: float) -> None:
     """Within the skewness of order 1/sqrt(size), at every distance: no digits are lost to the incomplete functions."""
@@ -169,7 +177,7 @@ def test_the_large_and_the_small_formula_meet(name: str) -> None:
 
 def test_degrees_of_freedom_down_to_one() -> None:
     """Terms divided by df - 1 cancel there: the score goes on smoothly to that of the Cauchy distribution."""
-    freedom = 1.0 + np.array([1e-15, 1e-12, 1e-9, 1e-6, 0.0625, 0.0625 + 2.0**-52, 0.1])
+    freedom = 1.0 + np.array([1e-15, 1e-12, 1e-9, 1e-6, 0.125, 0.125 + 2.0**-52, 0.2])
     centre = _values("crps_student_t", np.zeros(7), freedom, 0.0, 1.0)
     np.testing.assert_allclose(centre[:4], 2 * math.log(2) / math.pi, rtol=1e-5)
     assert (np.diff(centre[[0, 1, 2, 3, 4, 6]]) < 0).all()

@@ -18,9 +18,7 @@ from tests.losses.scoring import ALL_FORMS, bound, name_of, score
 from tests.oracles import Floats
 from tests.strategies import parameter_sets, row_blocks, usable_widths, valid_rows
 
-ROWS = 150
-# With three storage types: 1 350 rows of every form of every loss in each run of the tests, 10 350 in a slow one.
-FEW, MANY = 3, 23
+ROWS, EXAMPLES = 150, 23  # with three storage types 10 350 rows of every form of every loss
 _FIXED = {
     "derandomize": True,
     "database": None,
@@ -30,7 +28,12 @@ _FIXED = {
 }
 
 
-def _check(loss: Loss, switch: str | None, bits: int, data: Any) -> None:
+@pytest.mark.parametrize("bits", [16, 32, 64])
+@pytest.mark.parametrize(("loss", "switch"), ALL_FORMS, ids=name_of)
+@settings(max_examples=EXAMPLES, **_FIXED)
+@given(data=st.data())
+def test_kernel_equals_formula(loss: Loss, switch: str | None, bits: int, data: Any) -> None:
+    """Drawn rows of the declared domains, every parameter through its domain, under `exact`: within declared ulps."""
     shape = data.draw(st.sampled_from(usable_widths(loss, loss.forms[switch])))
     parameters = data.draw(st.sampled_from(parameter_sets(loss, shape[1])))
     chosen = bound(loss, parameters, switch)
@@ -40,25 +43,6 @@ def _check(loss: Loss, switch: str | None, bits: int, data: Any) -> None:
     for row, value in zip(zip(labels, predictions, strict=True), values, strict=True):
         error = error_in_bounds(loss, chosen.form, row, parameters, float(value))
         assert error <= 1.0, (parameters, row, float(value), error)
-
-
-@pytest.mark.parametrize("bits", [16, 32, 64])
-@pytest.mark.parametrize(("loss", "switch"), ALL_FORMS, ids=name_of)
-@settings(max_examples=FEW, **_FIXED)
-@given(data=st.data())
-def test_kernel_equals_formula(loss: Loss, switch: str | None, bits: int, data: Any) -> None:
-    """Drawn rows of the declared domains, every parameter through its domain, under `exact`: within declared ulps."""
-    _check(loss, switch, bits, data)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("bits", [16, 32, 64])
-@pytest.mark.parametrize(("loss", "switch"), ALL_FORMS, ids=name_of)
-@settings(max_examples=MANY, **_FIXED)
-@given(data=st.data())
-def test_kernel_equals_formula_over_ten_thousand_rows(loss: Loss, switch: str | None, bits: int, data: Any) -> None:
-    """The same for many more rows."""
-    _check(loss, switch, bits, data)
 
 
 @pytest.mark.parametrize(("loss", "switch"), ALL_FORMS, ids=name_of)
