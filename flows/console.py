@@ -89,7 +89,7 @@ def _print_slices(console: Console, report: Report, model: str, loss: str, limit
     rows, more = worst_slices(report, model, loss, limit)
     if not rows:
         return
-    title = f"\n{printable(model)}, {printable(loss)}: slices, worst first by ci_low"
+    title = f"\n{printable(model)}, {printable(loss)}: slices, worst first"
     table = _table(title, ["slice", "rows", "mean", "95 % interval"], 3)
     for row in rows:
         _add(table, row["slice"], *_numbers(row))

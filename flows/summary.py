@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lossops.losses import CATALOGUE
+from lossops.measures import MEASURES
 from lossops.report import Report
 
 __all__ = [
@@ -50,12 +52,23 @@ def overall(report: Report) -> list[dict[str, Any]]:
     return list(report.losses.filter(_is_overall(report.losses)).to_pylist())
 
 
-def _worst_first(losses: pa.Table) -> pa.Table:
-    """Sort by the lower end of the interval, so that a few unlucky rows do not outrank a real problem."""
+def _worst_first(losses: pa.Table, *, low_is_worse: bool = False) -> pa.Table:
+    """Sort by the lower end of the interval, so that a few unlucky rows do not outrank a real problem.
+
+    Measures have no interval and are sorted by their value.
+    """
     endless = pc.equal(losses["mean"], math.inf)
     surely = pc.if_else(pc.fill_null(endless, fill_value=False), math.inf, losses["ci_low"])
     ranked = losses.append_column("surely", surely)
-    return ranked.sort_by([("surely", "descending"), ("mean", "descending")]).drop_columns("surely")
+    order = "ascending" if low_is_worse else "descending"
+    return ranked.sort_by([("surely", "descending"), ("mean", order)]).drop_columns("surely")
+
+
+def _higher_is_better(report: Report, loss: str) -> bool:
+    """Whether a larger value of what the report calls so is a better one."""
+    names = {one.get("name") or one["loss"]: one["loss"] for one in report.run["config"]["losses"]}
+    declared = {**CATALOGUE, **MEASURES}.get(names.get(loss, loss))
+    return declared is not None and declared.higher_is_better
 
 
 def worst_slices(report: Report, model: str, loss: str, limit: int) -> tuple[list[dict[str, Any]], int]:
@@ -63,7 +76,8 @@ def worst_slices(report: Report, model: str, loss: str, limit: int) -> tuple[lis
     losses = report.losses
     own = pc.and_(pc.equal(losses["model"], model), pc.equal(losses["loss"], loss))
     slices = losses.filter(pc.and_(own, pc.invert(_is_overall(losses))))
-    return _worst_first(slices).slice(0, limit).to_pylist(), max(slices.num_rows - limit, 0)
+    ranked = _worst_first(slices, low_is_worse=_higher_is_better(report, loss))
+    return ranked.slice(0, limit).to_pylist(), max(slices.num_rows - limit, 0)
 
 
 def loss_rows(report: Report, limit: int) -> tuple[list[dict[str, Any]], int]:

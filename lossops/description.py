@@ -12,7 +12,7 @@ import numpy as np
 
 from lossops.losses.bound import BoundLoss, bind, parameters_of
 from lossops.losses.conventions import CONVENTIONS, Convention, rule_meanings
-from lossops.losses.declaration import Curve, Declaration, Form, Inputs, Interval, Loss, setting_names
+from lossops.losses.declaration import Curve, Declaration, Form, Inputs, Interval, Loss, Parameter, setting_names
 from lossops.measures import Measure
 
 __all__ = [
@@ -63,7 +63,7 @@ def describe_loss(loss: Loss) -> list[Section]:
     sections = [
         Section("", tuple(_definition(loss))),
         Section("Parameters", tuple((one.name, _parameter(one)) for one in parameters_of(loss))),
-        Section("Curve", tuple(_curve(loss.curve))),
+        Section("Curve, in the plain form with default parameters under exact", tuple(_curve(loss.curve))),
         Section("Conventions", tuple(_conventions(loss))),
         Section("Why a row may not be scored", tuple(_reasons(loss))),
     ]
@@ -76,7 +76,7 @@ def describe_measure(measure: Measure) -> list[Section]:
         ("formula", measure.formula),
         ("prediction", f"in {measure.prediction}"),
         ("label", "a class from 0" if measure.inputs.has_classes else f"in {measure.label}"),
-        ("inputs", measure.inputs.value),
+        ("inputs", measure.inputs.value.partition("; the loss")[0]),
         ("better", "a larger value" if measure.higher_is_better else "a smaller value"),
         *((("also called", ", ".join(measure.also)),) if measure.also else ()),
         ("source", measure.citation),
@@ -129,8 +129,8 @@ def _accuracy(form: Form) -> str:
     return f"{units} units in the last place under exact{scale}"
 
 
-def _parameter(parameter: Any) -> str:
-    if getattr(parameter, "required", False):
+def _parameter(parameter: Parameter) -> str:
+    if parameter.required:
         default = "no default"
     else:
         default = "default " + ("null" if parameter.default is None else str(parameter.default).lower())
@@ -142,6 +142,7 @@ def _curve(curve: Curve) -> Iterator[tuple[str, str]]:
     yield "smooth", "yes, at the perfect prediction too" if curve.smooth else "no"
     yield "slope", "bounded" if curve.slope_bounded else "not bounded"
     yield "symmetric", "yes" if curve.symmetric else "no"
+    yield "", "symmetric: errors to both sides cost the same, or renaming the classes changes nothing"
     yield "an outlier", curve.outlier.value
 
 
@@ -158,7 +159,19 @@ def _conventions(loss: Loss) -> Iterator[tuple[str, str]]:
         yield rule, rule_meanings()[rule]
     for convention in CONVENTIONS.values() if rules else ():
         chosen = ", ".join(f"{rule} {getattr(convention, rule):g}" for rule in rules)
-        yield convention.name, f"{chosen}; divides by {convention.denominator}{_example(loss, row, convention)}"
+        yield convention.name, f"{chosen}. {_example(loss, row, convention)}"
+    yield (
+        "denominator",
+        f"{_LIBRARIES_DIVIDE[loss.divides_by_class_weights]}; here the mean is divided by the weights "
+        "of scored rows under every convention, unless the config says `denominator: convention`",
+    )
+
+
+_LIBRARIES_DIVIDE = {
+    False: "keras, tf_keras and torch divide by the number of rows, the others by the weights",
+    True: "keras and tf_keras divide by the number of rows, torch by the class weights of the labels, the others by the "
+    "weights",
+}
 
 
 def _example(loss: Loss, row: tuple[Any, Any] | None, convention: Convention) -> str:
@@ -166,7 +179,8 @@ def _example(loss: Loss, row: tuple[Any, Any] | None, convention: Convention) ->
         return ""
     label, prediction = (", ".join(f"{value:g}" for value in side) for side in row)
     value = _value(_bound(loss, convention.name, len(row[1])), row)
-    return f". Label {label} with prediction {prediction} loses {value:.6g}"
+    what = f"Label {label} with prediction {prediction}" if label else f"Prediction {prediction}"
+    return f"{what} is refused" if math.isnan(value) else f"{what} loses {value:.6g}"
 
 
 def _bound(loss: Loss, convention: str, width: int) -> BoundLoss:
@@ -177,7 +191,7 @@ def _needed(loss: Loss, width: int) -> dict[str, Any]:
     """Values for the parameters that have no default: evenly spaced ones."""
     found = {}
     for parameter in loss.parameters:
-        if getattr(parameter, "required", False) and parameter.count is not None:
+        if parameter.required and parameter.count is not None:
             number = max(parameter.count(width), 1)
             found[parameter.name] = [(i + 1) / (number + 1) for i in range(number)]
     return found
@@ -192,12 +206,13 @@ def _value(bound: BoundLoss, row: tuple[Any, Any]) -> float:
 
 
 def _telling_row(loss: Loss) -> tuple[Any, Any] | None:
-    """Return the first row, of those at the ends of the domains, that most conventions give different losses."""
-    best, most = None, 1
+    """Return the first row, of those at the ends of the domains, that most conventions score, and score differently."""
+    best, most = None, (0, 1)
     for row in _candidates(loss):
-        found = {f"{_value(_bound(loss, name, len(row[1])), row):.6g}" for name in CONVENTIONS}
-        if len(found) > most:
-            best, most = row, len(found)
+        found = [f"{_value(_bound(loss, name, len(row[1])), row):.6g}" for name in CONVENTIONS]
+        worth = (-found.count("nan"), len(set(found)))
+        if worth[1] > 1 and (best is None or worth > most):
+            best, most = row, worth
     return best
 
 

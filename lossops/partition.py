@@ -283,10 +283,10 @@ def _label_numbers(task: Task, tables: Tables, decoded: _Decoded) -> Numbers:
 
 
 def _prediction_numbers(task: Task, tables: Tables, decoded: _Decoded) -> Numbers:
-    key = ("predictions", task.predictions)
+    key = ("predictions", task.predictions, task.fields)
     if key not in decoded:
         columns = [tables["predictions"][name] for name in task.predictions]
-        decoded[key] = numbers(columns, task.prediction_width)
+        decoded[key] = numbers(columns, task.prediction_width, task.fields)
     return decoded[key]
 
 

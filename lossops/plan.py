@@ -55,6 +55,7 @@ class Task:
         labels, predictions: the columns it is computed from: one, or one a class.
         label_width, prediction_width: values a row on each side.
         classes: the label values in the order of the class numbers; empty where labels are numbers already.
+        fields: the order in which the loss takes the fields of a struct of predictions; empty: as they come.
         denominator: what the sum of losses is divided by, see `lossops.config.LossConfig`; never ``convention``.
     """
 
@@ -67,6 +68,7 @@ class Task:
     prediction_width: int
     classes: tuple[str | float | bool, ...] = ()
     denominator: str = "weights"
+    fields: tuple[str, ...] = ()
 
     @property
     def cell(self) -> tuple[str, str]:
@@ -229,7 +231,7 @@ def _describe_mode(pairing: Pairing) -> str:
 
 
 def _describe_task(task: Task) -> str:
-    columns = f"{' '.join(task.predictions)} against {' '.join(task.labels)}"
+    columns = " ".join(task.predictions) + (f" against {' '.join(task.labels)}" if task.labels else "")
     width = f", {task.prediction_width} values a row" if task.prediction_width > 1 else ""
     return f"{task.loss.name}: {columns}{width}"
 
@@ -333,8 +335,31 @@ def _task(
         problem = f"there are {len(classes)} classes and {prediction_width} predictions a row; allowed: as many"
     if problem is not None:
         raise InputError(f"{where}: {problem}")
-    denominator = _denominator(one, bound)
-    return Task(model, one.shown, bound, labels, predictions, label_width, prediction_width, classes, denominator)
+    return Task(
+        model,
+        one.shown,
+        bound,
+        labels,
+        predictions,
+        label_width,
+        prediction_width,
+        classes,
+        _denominator(one, bound),
+        _fields(bound, predictions, sides["predictions"], where),
+    )
+
+
+def _fields(
+    bound: BoundLoss | BoundMeasure, predictions: tuple[str, ...], dataset: Dataset, where: str
+) -> tuple[str, ...]:
+    """Return the named values of a prediction where a struct names them, in the order of the loss."""
+    found, wanted = _field_names(dataset, predictions), tuple(field.name for field in bound.form.fields)
+    if not found or not wanted:
+        return ()
+    if set(found) != set(wanted):
+        has = f"the fields of {predictions[0]!r} in {dataset.location} are {', '.join(found)}"
+        raise InputError(f"{where}.prediction: {has}; allowed: {', '.join(wanted)}")
+    return wanted
 
 
 def _label_columns(config: RunConfig, one: LossConfig, bound: BoundLoss | BoundMeasure, where: str) -> tuple[str, ...]:

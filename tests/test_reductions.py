@@ -246,3 +246,19 @@ def test_a_hundred_thousand_classes(tmp_path: Path) -> None:
     wide = logits.astype(np.float64)
     expected = np.mean(np.log(np.exp(wide).sum(axis=1)) - wide[range(3), [5, 99_999, 0]])
     assert [row["mean"] for row in report.losses.to_pylist()] == pytest.approx([expected] * 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("order", [("mean", "spread"), ("spread", "mean")])
+def test_a_struct_names_the_values_of_a_forecast(tmp_path: Path, order: tuple[str, str]) -> None:
+    """Mean and spread are taken by name, whatever their order."""
+    values = {"mean": 1.0, "spread": 2.0}
+    predictions = [{name: values[name] for name in order}] * 2
+    mean, _ = _named(tmp_path, {"loss": "gaussian_nll", "convention": "exact"}, [0.0, 3.0], predictions)
+    density = [0.5 * np.log(2 * np.pi * 4) + (y - 1.0) ** 2 / 8 for y in (0.0, 3.0)]
+    assert mean == pytest.approx(np.mean(density), rel=1e-14)
+
+
+def test_a_struct_with_other_names(tmp_path: Path) -> None:
+    """Fields that the loss does not have are refused, not taken by position."""
+    with pytest.raises(InputError, match=r"fields of 'prediction' in .* are mean, sigma; allowed: mean, spread"):
+        _named(tmp_path, {"loss": "gaussian_nll"}, [0.0], [{"mean": 0.0, "sigma": 1.0}])

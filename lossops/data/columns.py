@@ -126,29 +126,31 @@ def scalars(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], npt.NDArr
     return _floats(whole), _problems(len(whole), _nulls(whole))
 
 
-def numbers(columns: Sequence[pa.ChunkedArray], width: int) -> Numbers:
+def numbers(columns: Sequence[pa.ChunkedArray], width: int, fields: Sequence[str] = ()) -> Numbers:
     """Return columns of numbers or vectors, side by side, as values [rows, width] and problems [rows].
 
     Args:
         columns: one or more columns, each with the same number of values a row.
         width: values a row of all columns together; a list of another length is a problem.
+        fields: the order in which the fields of a struct are taken; as they come if empty.
     """
     whole = [whole_column(column) for column in columns]
     if len(whole) > 1 and all(is_number(column.type) for column in whole):
         return _side_by_side(whole)
-    parts = [_one_column(column, width // len(whole)) for column in whole]
+    parts = [_one_column(column, width // len(whole), fields) for column in whole]
     if len(parts) == 1:
         return parts[0]
     return np.hstack([values for values, _ in parts]), np.maximum.reduce([problems for _, problems in parts])
 
 
-def _one_column(column: pa.Array, width: int) -> Numbers:
+def _one_column(column: pa.Array, width: int, fields: Sequence[str]) -> Numbers:
     if types.is_fixed_size_list(column.type):
         return _fixed(column, width)
     if types.is_list(column.type) or types.is_large_list(column.type):
         return _lists(column, width)
     if types.is_struct(column.type):
-        values, problems = _side_by_side(column.flatten())
+        flat = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
+        values, problems = _side_by_side([flat[name] for name in fields or flat])
         return values, np.maximum(problems, _problems(len(column), _nulls(column)))
     values, problems = scalars(pa.chunked_array([column]))
     return values[:, np.newaxis], problems

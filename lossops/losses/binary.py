@@ -36,8 +36,11 @@ def binary_term(
 def binary_term_of_logit(target: float, logit: float, pos_weight: float) -> float:
     """The same of a logit: w t softplus(-z) + (1 - t) softplus(z), with nothing that cancels."""
     for_one, for_zero = pos_weight * target, 1.0 - target
-    slope = for_zero if logit > 0.0 else for_one
-    linear = slope * abs(logit) if slope != 0.0 else 0.0  # 0 * inf = 0
+    linear = 0.0
+    if logit > 0.0 and for_zero != 0.0:  # 0 * inf = 0
+        linear = for_zero * logit
+    elif logit < 0.0 and target != 0.0 and pos_weight != 0.0:
+        linear = pos_weight * (target * -logit)
     return linear + (for_one + for_zero) * math.log1p(math.exp(-abs(logit)))
 
 

@@ -424,7 +424,7 @@ def bind(name: str, parameters: Mapping[str, object], convention: str) -> BoundL
 
 def unknown(name: str, declared: Mapping[str, Declaration]) -> str:
     """Say that there is no such loss, and which one it may be: by its own name, or by what a library calls it."""
-    elsewhere = {other.casefold(): one.name for one in declared.values() for other in one.also}
-    if name.casefold() in elsewhere:
-        return f"unknown loss {name!r}; it is called {elsewhere[name.casefold()]!r} here"
+    elsewhere = [one.name for one in declared.values() if name.casefold() in map(str.casefold, one.also)]
+    if elsewhere:
+        return f"unknown loss {name!r}; it is called {' or '.join(map(repr, elsewhere))} here"
     return f"unknown loss {name!r}; {nearest(name, declared)}"

@@ -122,7 +122,7 @@ class BoundMeasure(Bound):
             value = self.declaration.finish(outputs, self.numbers)
         except OverflowError:  # sums or values beyond float64
             value = None
-        return Result(rows, scored, clipped, float(outputs[0].weight), _as_float(value))
+        return Result(rows, scored, clipped, _as_float(outputs[0].weight) or 0.0, _as_float(value))
 
 
 def _as_float(value: Number | None) -> float | None:

@@ -205,7 +205,7 @@ d2_log_loss = Measure(
     finish=_d2_log_loss,
     loss=binary_crossentropy,
     higher_is_better=True,
-    also=("d2_log_loss_score", "mcfadden_r2", "normalized_entropy"),
+    also=("d2_log_loss_score", "mcfadden_r2"),
     citation="D. McFadden, Conditional Logit Analysis (1973); scikit-learn d2_log_loss_score",
 )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+import lossops
 from flows.summary import (
     Unscored,
     as_json,
@@ -19,6 +22,7 @@ from flows.summary import (
     worst_slices,
 )
 from lossops.report import LEDGER, LOSSES, SHARDS, Report
+from tests.datasets import write_shards
 
 
 def row(slice_: str, mean: float | None, low: float | None, loss: str = "mse") -> dict[str, Any]:
@@ -84,3 +88,23 @@ def test_markdown_tells_where_the_report_is() -> None:
     text = report_markdown(report([row("overall", 1.0, None)]))
     assert text.startswith("**Report**: `reports/x`")
     assert "| m | mse | 2 | 1 | - to - |" in text
+
+
+def test_slices_of_a_measure_are_sorted_by_what_is_worse(tmp_path: Path) -> None:
+    """A low R2 is a bad one; a high error is."""
+    random = np.random.default_rng(0)
+    label, group = random.normal(size=300), np.repeat([0, 1, 2], 100)
+    table = pa.table({"y": label, "p": label + random.normal(size=300) * (0.1 + group), "g": group})
+    data = write_shards(tmp_path / "data", [table])
+    report = lossops.evaluate(
+        {
+            "name": "sorted",
+            "labels": {"path": data, "label": "y"},
+            "models": {"m": {"path": data, "prediction": "p"}},
+            "losses": [{"loss": "r2", "name": "skill"}, "root_mean_squared_error"],
+            "slices": ["g"],
+            "output": str(tmp_path / "reports"),
+        }
+    )
+    for loss in ("skill", "root_mean_squared_error"):
+        assert [row["slice"] for row in worst_slices(report, "m", loss, 3)[0]] == ["g=2", "g=1", "g=0"]
