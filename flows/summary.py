@@ -66,7 +66,7 @@ def _worst_first(losses: pa.Table, *, low_is_worse: bool = False) -> pa.Table:
 
 def _higher_is_better(report: Report, loss: str) -> bool:
     """Whether a larger value of what the report calls so is a better one."""
-    names = {one.get("name") or one["loss"]: one["loss"] for one in report.run["config"]["losses"]}
+    names = {one.get("name") or one["loss"]: one["loss"] for one in report.run.get("config", {}).get("losses", ())}
     declared = {**CATALOGUE, **MEASURES}.get(names.get(loss, loss))
     return declared is not None and declared.higher_is_better
 

@@ -160,18 +160,14 @@ def _conventions(loss: Loss) -> Iterator[tuple[str, str]]:
     for convention in CONVENTIONS.values() if rules else ():
         chosen = ", ".join(f"{rule} {getattr(convention, rule):g}" for rule in rules)
         yield convention.name, f"{chosen}. {_example(loss, row, convention)}"
-    yield (
-        "denominator",
-        f"{_LIBRARIES_DIVIDE[loss.divides_by_class_weights]}; here the mean is divided by the weights "
-        "of scored rows under every convention, unless the config says `denominator: convention`",
-    )
+    if rules:
+        divides = _BY_CLASS if loss.divides_by_class_weights else _BY_ROWS
+        yield "denominator", f"{divides}, the others by the weights; {_HERE}"
 
 
-_LIBRARIES_DIVIDE = {
-    False: "keras, tf_keras and torch divide by the number of rows, the others by the weights",
-    True: "keras and tf_keras divide by the number of rows, torch by the class weights of the labels, the others by the "
-    "weights",
-}
+_BY_ROWS = "keras, tf_keras and torch divide by the number of rows"
+_BY_CLASS = "keras and tf_keras divide by the number of rows, torch by the class weights of the labels"
+_HERE = "here it is the weights of scored rows under every convention, unless the config says denominator: convention"
 
 
 def _example(loss: Loss, row: tuple[Any, Any] | None, convention: Convention) -> str:
@@ -206,7 +202,7 @@ def _value(bound: BoundLoss, row: tuple[Any, Any]) -> float:
 
 
 def _telling_row(loss: Loss) -> tuple[Any, Any] | None:
-    """Return the first row, of those at the ends of the domains, that most conventions score, and score differently."""
+    """Return the first row, of those at the ends of the domains, that all conventions score, and score differently."""
     best, most = None, (0, 1)
     for row in _candidates(loss):
         found = [f"{_value(_bound(loss, name, len(row[1])), row):.6g}" for name in CONVENTIONS]
