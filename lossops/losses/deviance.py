@@ -15,6 +15,7 @@ __all__: list[str] = []
 
 _DEVIANCES = "regression: deviances"
 _LIKELIHOODS = "regression: likelihoods"
+_SMALLEST = 2.3e-308  # numbers below are rounded to fewer digits
 _NOT_NEGATIVE = Interval(0.0)
 # A mean of 0 rules out every positive label, and all of these become infinite on the way there.
 _CONVEX = Curve(convex=True, smooth=True, slope_bounded=False, symmetric=False, outlier=Outlier.INFINITE)
@@ -116,10 +117,15 @@ def _below_poisson_floor(label: float, prediction: float, mean_floor: float) -> 
 @inline
 def _label_times_power(label: float, mean: float, a: float, of_mean: float) -> float:
     """Return label * mean^a, given mean^(1 + a), where one factor may leave the range of numbers."""
+    if label == 0.0:
+        return 0.0
     if a > -0.5:
         return label * math.pow(mean, a)
     quotient = label / mean
-    return quotient * of_mean if quotient < math.inf else label * math.pow(mean, a)
+    if _SMALLEST < quotient < math.inf and _SMALLEST < of_mean < math.inf:
+        return quotient * of_mean
+    power = math.pow(mean, a)
+    return label * power if _SMALLEST < power < math.inf else math.exp(math.log(label) + a * math.log(mean))
 
 
 @inline

@@ -92,10 +92,10 @@ def test_short_vectors_are_normalised_by_a_floor(convention: str, floor: float) 
 
 
 def test_torch_adds_to_the_squared_norms_of_a_cosine_embedding() -> None:
-    """1e-12, inside the root."""
+    """1e-12 inside the root, which torch keeps as a float32."""
     for size in (1e-7, 1e-6, 1.0):
         first, second = _vectors(5, size)
-        squares = [(v * v).sum(axis=1) + 1e-12 for v in (first, second)]
+        squares = [(v * v).sum(axis=1) + float(np.float32(1e-12)) for v in (first, second)]
         cosines = (first * second).sum(axis=1) / np.sqrt(squares[0] * squares[1])
         values = _score("cosine_embedding", *_paired(1.0, first, second), "torch")
         np.testing.assert_allclose(values, 1.0 - cosines, rtol=1e-12)
