@@ -52,8 +52,9 @@ def lossops(context: click.Context) -> None:
 @click.argument("config")
 @_settings
 @click.option("--prefect/--direct", "recorded", default=None, help="record the run in Prefect, or do without")
+@click.option("--fresh", is_flag=True, help="score every row again, also what an earlier run stored")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
-def run(config: str, settings: tuple[str, ...], recorded: bool | None, as_json: bool) -> None:
+def run(config: str, settings: tuple[str, ...], recorded: bool | None, fresh: bool, as_json: bool) -> None:
     """Score a config now and publish a report.
 
     Recorded as a Prefect flow run when a Prefect server is configured, else run straight in this process.
@@ -62,7 +63,7 @@ def run(config: str, settings: tuple[str, ...], recorded: bool | None, as_json: 
 
     chosen = _load(config, settings)
     recorded = is_server_configured() if recorded is None else recorded
-    finished = run_recorded(chosen) if recorded else run_direct(chosen)
+    finished = run_recorded(chosen, fresh=fresh) if recorded else run_direct(chosen, fresh=fresh)
     _print_json(finished) if as_json else _print_summary(finished)
 
 
@@ -88,6 +89,7 @@ def _print_json(finished: Finished) -> None:
     found = {
         "report": finished.report.path,
         "run": finished.report.run,
+        "partitions": {"all": finished.partitions, "reused": finished.reused},
         "overall": [as_json(row) for row in overall(finished.report)],
         "flow_run": None if link is None else {"name": link.name, "id": link.id, "url": link.url},
     }
@@ -130,6 +132,35 @@ def show(run: str) -> None:
     from lossops.report import open_report
 
     print_report(open_report(run))
+
+
+_DURATION = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> int:
+    number, unit = text[:-1], text[-1:]
+    if unit not in _DURATION or not number.isdecimal():
+        raise click.BadParameter(f"{text!r}; allowed: a number and d, h, m or s, such as 30d or 12h")
+    return int(number) * _DURATION[unit]
+
+
+@lossops.command()
+@click.argument("config")
+@_settings
+@click.option("--older-than", "seconds", default="30d", callback=_seconds, metavar="AGE", help="such as 30d or 12h")
+def clean(config: str, settings: tuple[str, ...], seconds: int) -> None:
+    """Remove what runs of a config have stored and not used for long.
+
+    That is states of scored partitions, which only save time, and rows that a killed run has spilled. Reports stay.
+    """
+    from lossops.checkpoint import clean as remove
+    from lossops.checkpoint import work_folder
+    from lossops.memory import shown_size
+
+    work = work_folder(_load(config, settings))
+    gone = remove(work, seconds)
+    what = f"{gone.states:,} stored states and {gone.folders:,} folders of spilled rows"
+    click.echo(f"Removed {what}, {shown_size(gone.bytes)}, from {work}")
 
 
 @lossops.command()

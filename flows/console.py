@@ -134,7 +134,7 @@ def progress() -> Iterator[Callable[[Progress], None]]:
         def show(done: Progress) -> None:
             shards = f"{done.shards_done:,}/{done.shards:,} shards"
             bad = f"{done.bad_rows:,} bad rows" if done.bad_rows else ""
-            bar.update(task, total=done.rows, completed=done.rows_done, shards=shards, bad=bad)
+            bar.update(task, description=done.stage, total=done.rows, completed=done.rows_done, shards=shards, bad=bad)
 
         yield show
 
@@ -153,6 +153,9 @@ def _bar(console: Console) -> Bar:
     return parts.Progress(*columns, console=console, transient=True)
 
 
+_DONE = {"scoring": "scored", "partitioning": "partitioned"}
+
+
 class _Lines:
     """Progress for a log file: a line every few seconds, and one at the end."""
 
@@ -168,4 +171,4 @@ class _Lines:
         bad = f", {done.bad_rows:,} bad" if done.bad_rows else ""
         rows = f"{done.rows_done:,} of {done.rows:,} rows{bad}"
         shards = f"{done.shards_done:,} of {done.shards:,} shards"
-        self._console.print(f"scored {rows}, {shards}, {done.seconds:.1f} s", soft_wrap=True)
+        self._console.print(f"{_DONE[done.stage]} {rows}, {shards}, {done.seconds:.1f} s", soft_wrap=True)

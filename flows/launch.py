@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from lossops.errors import ConfigError, LossopsError, RunError
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
 
+    from lossops.engine import Progress
     from lossops.report import Report
 
 __all__ = ["Finished", "FlowRunLink", "is_server_configured", "run_direct", "run_recorded"]
@@ -42,11 +43,38 @@ class FlowRunLink:
 
 @dataclass(frozen=True)
 class Finished:
-    """A published report, the flow run that wrote it (None without Prefect), and how it ran, in a sentence."""
+    """A published report, the flow run that wrote it (None without Prefect), and how it ran.
+
+    Args:
+        report, flow_run: these.
+        note: how it ran, in a sentence.
+        partitions: pieces of work.
+        reused: of them those whose state an earlier run had stored.
+    """
 
     report: Report
     flow_run: FlowRunLink | None
     note: str
+    partitions: int
+    reused: int
+
+
+@dataclass
+class _Last:
+    """Shows progress, and remembers what was shown last."""
+
+    show: Callable[[Progress], None]
+    done: Progress | None = None
+
+    def __call__(self, done: Progress) -> None:
+        self.done = done
+        self.show(done)
+
+    def finished(self, report: Report, flow_run: FlowRunLink | None, note: str) -> Finished:
+        """Return the run that ended with this report."""
+        partitions, reused = (self.done.partitions, self.done.reused) if self.done else (0, 0)
+        stored = f"{reused:,} of {partitions:,} partitions were stored by an earlier run. " if reused else ""
+        return Finished(report, flow_run, stored + note, partitions, reused)
 
 
 def is_server_configured() -> bool:
@@ -87,7 +115,7 @@ def _mentions(path: Path, pattern: str) -> bool:
         return False
 
 
-def run_direct(config: RunConfig) -> Finished:
+def run_direct(config: RunConfig, *, fresh: bool = False) -> Finished:
     """Score a config in this process.
 
     Raises:
@@ -100,16 +128,17 @@ def run_direct(config: RunConfig) -> Finished:
     started = utc_now()
     plan = make_plan(config)
     with progress() as show:
-        scores = score(plan, on_progress=show, on_log=_ignore)
+        last = _Last(show)
+        scores = score(plan, fresh=fresh, on_progress=last, on_log=_ignore)
     note = "Ran directly in this process; no Prefect server was used."
-    return Finished(publish_scores(plan, scores, started), None, note)
+    return last.finished(publish_scores(scores, started), None, note)
 
 
 def _ignore(level: int, message: str) -> None:
     """The summary counts what these lines would say of each shard."""
 
 
-def run_recorded(config: RunConfig) -> Finished:
+def run_recorded(config: RunConfig, *, fresh: bool = False) -> Finished:
     """Score a config as a flow run of the configured Prefect server.
 
     Raises:
@@ -126,9 +155,11 @@ def run_recorded(config: RunConfig) -> Finished:
 
     published: list[str] = []
     try:
-        with progress() as show, observed(Observer(show, published.append)):
-            state: State[str] = score(config, return_state=True)
-        return _finished(state)
+        with progress() as show:
+            last = _Last(show)
+            with observed(Observer(last, published.append)):
+                state: State[str] = score(config, fresh, return_state=True)
+        return _finished(state, last)
     except LossopsError:
         raise
     except Exception as error:  # of the client, which tells a dead server in many ways
@@ -168,7 +199,7 @@ def _greet_server() -> None:
         raise RunError(f"the Prefect server at {found}; --direct runs without it") from error
 
 
-def _finished(state: State[str]) -> Finished:
+def _finished(state: State[str], last: _Last) -> Finished:
     from prefect.exceptions import PrefectException
 
     from lossops.report import open_report
@@ -178,7 +209,7 @@ def _finished(state: State[str]) -> Finished:
     except PrefectException as error:
         raise RunError(f"the flow run ended as {state.name}: {error}") from error
     link = _link(state)
-    return Finished(open_report(str(path)), link, f"Recorded by Prefect as {link}")
+    return last.finished(open_report(str(path)), link, f"Recorded by Prefect as {link}")
 
 
 def _link(state: State[str]) -> FlowRunLink:

@@ -146,7 +146,7 @@ def check(config: RunConfig) -> Plan:
 
 
 @task(name="score", cache_policy=NO_CACHE, persist_result=False)
-def score_rows(plan: Plan) -> Scores:
+def score_rows(plan: Plan, fresh: bool) -> Scores:
     """Score every row on Dask; log lines of workers and engine appear in the log of this task run.
 
     Raises:
@@ -163,17 +163,21 @@ def score_rows(plan: Plan) -> Scores:
 
     with _impatient():
         bar.start()
-        return score_plan(plan, on_progress=on_progress, on_log=lambda level, text: log(level, "%s", text))
+        scores = score_plan(
+            plan, fresh=fresh, on_progress=on_progress, on_log=lambda level, text: log(level, "%s", text)
+        )
+    log(logging.INFO, "%s of %s partitions were stored by an earlier run", scores.reused, scores.plan.partitions)
+    return scores
 
 
 @task(name="publish", cache_policy=NO_CACHE, persist_result=False)
-def publish(plan: Plan, scores: Scores, started: datetime) -> Report:
+def publish(scores: Scores, started: datetime) -> Report:
     """Write the report, whole or not at all, and show it in Prefect.
 
     Raises:
         RunError: the report could not be written.
     """
-    report = publish_scores(plan, scores, started)
+    report = publish_scores(scores, started)
     (_OBSERVER.get() or Observer()).on_report(report.path)
     log = get_run_logger()
     log.info("report: %s", report.path)
@@ -205,16 +209,17 @@ def _run_name() -> str:
 
 
 @flow(name="lossops", flow_run_name=_run_name, persist_result=False)
-def score(config: RunConfig) -> str:
+def score(config: RunConfig, fresh: bool = False) -> str:  # noqa: FBT002 - a parameter of the flow
     """Score sharded predictions against labels and publish a report.
 
     Args:
         config: what to score; the same keys as in a config file.
+        fresh: whether to score every row again, also what an earlier run stored.
 
     Returns:
         The path of the report.
     """
     started = utc_now()
     plan = check(_whole(config))
-    scores = score_rows(_whole(plan))
-    return publish(_whole(plan), _whole(scores), started).path
+    scores = score_rows(_whole(plan), fresh)
+    return publish(_whole(scores), started).path

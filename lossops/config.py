@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from lossops.errors import ConfigError, nearest, shown
 from lossops.losses import CATALOGUE, CONVENTIONS, BoundLoss
 from lossops.measures import MEASURES, BoundMeasure, bind
+from lossops.memory import parse_size
 from lossops.slices import Axis, Slice
 
 __all__ = [
@@ -53,6 +54,11 @@ def _not_empty(value: list[Any]) -> list[Any]:
 def _classes(value: list[Any]) -> list[Any]:
     if len({type(one) for one in value}) > 1 or len(value) < 2 or len(set(value)) < len(value):
         raise ValueError(f"{shown(value)}; allowed: two or more different values of one type")
+    return value
+
+
+def _size(value: str) -> str:
+    parse_size(value)
     return value
 
 
@@ -168,6 +174,14 @@ class RunConfig(_Strict):
     key: Annotated[Annotated[list[str], AfterValidator(_not_empty)] | None, BeforeValidator(_as_list)] = Field(
         None, description="column or columns that pair rows; without it rows pair by shard and position"
     )
+    duplicates: Literal["drop", "first", "last", "fail"] = Field(
+        "drop",
+        description="rows of a dataset with one key: drop scores none of them, first and last that with the lowest or "
+        "highest order_by, fail ends the run",
+    )
+    order_by: Annotated[Annotated[list[str], AfterValidator(_not_empty)] | None, BeforeValidator(_as_list)] = Field(
+        None, description="column that first and last go by; labels.X or predictions.X for one side only"
+    )
     weight: str | None = Field(None, description="column of the sample weight")
     unit: Annotated[str | None, AfterValidator(_not_yet)] = Field(None, description="not in this version")
     losses: Annotated[list[LossConfig], AfterValidator(_not_empty)]
@@ -176,15 +190,30 @@ class RunConfig(_Strict):
     )
     convention: str = Field("keras", description="whose rules hold at the edge of probabilities")
     on_invalid: Literal["count", "fail"] = Field("count", description="what a row with an impossible value does")
+    on_bad_shard: Literal["fail", "quarantine"] = Field(
+        "fail", description="what a damaged shard does: end the run, or be left out and listed"
+    )
     baseline: Annotated[str | None, AfterValidator(_not_yet)] = Field(None, description="not in this version")
     gates: Annotated[list[Any], AfterValidator(_not_yet)] = Field(
         default_factory=list, description="not in this version"
     )
     output: Annotated[str, Field(min_length=1)] = Field("reports", description="folder or URL of the reports")
+    work: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="folder or URL of stored states and spilled rows; <output>/<name>/.work if left out"
+    )
+    memory: Annotated[str, AfterValidator(_size)] | None = Field(
+        None, description="memory that joins may use, such as 2GiB; half of the machine's if left out"
+    )
     cluster: ClusterConfig | None = Field(None, description="null: this process")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory limit in bytes."""
+        return None if self.memory is None else parse_size(self.memory)
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
+        self._check_duplicates()
         _check_convention(self.convention)
         for place, loss in enumerate(self.losses):
             try:
@@ -197,6 +226,16 @@ class RunConfig(_Strict):
             _distinct("slices", [_shown([axis]) for axis in axes], "name each axis of a cross once")
         _distinct("key", self.key or [], "name each column once")
         return self
+
+    def _check_duplicates(self) -> None:
+        chooses = self.duplicates in ("first", "last")
+        if self.duplicates != "drop" and not self.key:
+            raise ValueError(f"duplicates: {self.duplicates} without a key; allowed: set key")
+        if chooses and not self.order_by:
+            raise ValueError(f"order_by: missing, but duplicates: {self.duplicates} goes by it; allowed: a column")
+        if self.order_by and not chooses:
+            raise ValueError(f"order_by: duplicates: {self.duplicates} does not go by it; allowed: first or last")
+        _distinct("order_by", self.order_by or [], "name each column once")
 
     def _bind(self, loss: LossConfig) -> BoundLoss | BoundMeasure:
         return bind(loss.loss, loss.model_extra or {}, loss.convention or self.convention)

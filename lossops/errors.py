@@ -4,6 +4,7 @@ LossopsError
  +- ConfigError      the configuration cannot be understood                      (exit code 2)
  +- InputError       a dataset cannot be used as configured                      (exit code 2)
  |   +- ShardError   one file of a dataset is unreadable or differs from the rest
+ |   +- InputChanged a file of a dataset is not the one that was planned with
  +- RunError         the run itself failed                                       (exit code 3)
 
 A message is one line that names the thing, the value found, what is allowed and where.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "InputError", "LossopsError", "RunError", "ShardError", "nearest", "shown"]
+__all__ = ["ConfigError", "InputChanged", "InputError", "LossopsError", "RunError", "ShardError", "nearest", "shown"]
 
 
 class LossopsError(Exception):
@@ -50,6 +51,23 @@ class ShardError(InputError):
 
     def __str__(self) -> str:
         return f"{self.shard}: {self.problem}"
+
+
+class InputChanged(InputError):  # noqa: N818 - what happened, not what is wrong
+    """A file of a dataset changed, vanished or appeared after it was planned with.
+
+    Args:
+        shard: path of the file.
+        change: what happened to it.
+    """
+
+    def __init__(self, shard: str, change: str) -> None:
+        super().__init__(shard, change)
+        self.shard = shard
+        self.change = change
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.change} while the run was under way; run again when the data is at rest"
 
 
 class RunError(LossopsError):

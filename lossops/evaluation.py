@@ -16,11 +16,12 @@ from lossops.config import RunConfig, load_config, parse_config
 from lossops.engine import Scores, score
 from lossops.kernels.jit import kernel_digest
 from lossops.measures import BoundMeasure
-from lossops.plan import Plan, Task, make_plan
+from lossops.plan import Plan, make_plan
 from lossops.report import LEDGER, LOSSES, SHARDS, Report, publish
 from lossops.slices import Slice
 from lossops.state import GroupKey, GroupTable
 from lossops.statistics import Summary, summarise
+from lossops.tasks import Task
 
 __all__ = ["evaluate", "publish_scores", "utc_now"]
 
@@ -32,11 +33,12 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def evaluate(config: RunConfig | Mapping[str, Any] | str | PathLike[str]) -> Report:
+def evaluate(config: RunConfig | Mapping[str, Any] | str | PathLike[str], *, fresh: bool = False) -> Report:
     """Score a config in this process, without Prefect, and publish the report.
 
     Args:
         config: a validated config, a mapping of its keys, or the path of a YAML file.
+        fresh: whether to ignore the states that earlier runs stored.
 
     Raises:
         ConfigError: the config is not valid.
@@ -49,20 +51,23 @@ def evaluate(config: RunConfig | Mapping[str, Any] | str | PathLike[str]) -> Rep
         config = parse_config(config)
     started = utc_now()
     plan = make_plan(config)
-    return publish_scores(plan, score(plan), started)
+    return publish_scores(score(plan, fresh=fresh), started)
 
 
-def publish_scores(plan: Plan, scores: Scores, started: datetime) -> Report:
+def publish_scores(scores: Scores, started: datetime) -> Report:
     """Turn merged sums into the report's tables and publish them.
 
     Args:
-        plan: what was planned.
-        scores: what came of it.
+        scores: what came of the plan.
         started: when the run began, UTC.
 
     Raises:
+        InputChanged: a shard changed, vanished or appeared since it was planned.
         RunError: the report could not be written.
     """
+    plan = scores.plan
+    for dataset in {id(one): one for pair in plan.pairings for one in (pair.predictions, pair.labels)}.values():
+        dataset.verify()
     finished = utc_now()
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     tables = {
@@ -84,7 +89,7 @@ def publish_scores(plan: Plan, scores: Scores, started: datetime) -> Report:
             "kernels": kernel_digest(),
         },
         "rows": _row_totals(plan),
-        "alignment": _alignment(plan, scores),
+        "alignment": _alignment(plan),
     }
     return publish(plan.config.output, plan.config.name, run_id, tables, run)
 
@@ -97,10 +102,17 @@ def _row_totals(plan: Plan) -> dict[str, int]:
     return {"labels": plan.pairings[0].labels.rows, "predictions": plan.rows}
 
 
-def _alignment(plan: Plan, scores: Scores) -> list[dict[str, Any]]:
+def _alignment(plan: Plan) -> list[dict[str, Any]]:
     return [
-        {"models": list(dict.fromkeys(task.model for task in pairing.tasks)), "mode": mode, "key": list(pairing.key)}
-        for pairing, mode in zip(plan.pairings, scores.modes, strict=True)
+        {
+            "models": list(dict.fromkeys(task.model for task in pairing.tasks)),
+            "mode": pairing.mode,
+            "why": list(pairing.why),
+            "key": list(pairing.key),
+            "duplicates": plan.config.duplicates,
+            "partitions": pairing.partitions,
+        }
+        for pairing in plan.pairings
     ]
 
 

@@ -1,33 +1,29 @@
-"""One piece of work: read rows, align them, compute losses, return sums. What a worker runs; needs no Dask."""
+"""One piece of work: read rows, align them, score them, return sums. What a worker runs; needs no Dask."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lossops.bins import BinTable
-from lossops.data.align import LabelIndex, Seen
-from lossops.data.columns import Numbers, categories, class_numbers, numbers, scalars
-from lossops.data.keys import Keys, read_keys
-from lossops.errors import ShardError
-from lossops.kernels.checks import Reason, check_weights
+from lossops.data.align import LabelIndex, Rows, Seen, build_index, join
+from lossops.data.keys import Keys, read_keys, read_order
+from lossops.data.spill import SpillFile, open_spill, read_bucket, write_spill
+from lossops.data.storage import open_storage
+from lossops.errors import RunError, ShardError
 from lossops.kernels.hashing import strictly_increasing
-from lossops.losses import BoundLoss
-from lossops.measures import BoundMeasure
-from lossops.plan import Pairing, Piece, Source, Task
-from lossops.slices import Axis, Categories, Grouping, group_rows, roll_up
-from lossops.state import Cell, GroupTable, State, Sums, count_reasons
+from lossops.pieces import Bucket, Piece, Run
+from lossops.plan import Pairing
+from lossops.scoring import Tables, score_batch
+from lossops.state import State
+from lossops.tasks import SIDES, Side
 
-__all__ = ["KeyRange", "Outcome", "score_piece"]
-
-Tables = Mapping[str, pa.Table]  # side -> columns of the aligned rows of a batch
-_Decoded = dict[tuple[object, ...], Numbers]  # columns of a batch as numbers, by what they are decoded from and for
+__all__ = ["KeyRange", "Outcome", "Spilled", "index_labels", "score_bucket", "score_piece", "spill_run"]
 
 
 @dataclass(frozen=True)
@@ -43,21 +39,42 @@ class Outcome:
     """What came of a piece.
 
     Args:
-        piece: which rows.
         state: sums of the aligned rows.
-        unaligned: number of predictions by ledger reason that found no partner.
-        seen: which labels were asked for, where rows are joined by key.
+        rows: for each side the rows that this piece accounts for; not the labels where they are looked up.
+        unaligned: for each side the number of rows by ledger reason that found no partner.
+        seconds: time it took.
+        seen: which labels were asked for, where they are looked up.
         positions_hold: whether every key equalled its partner's, in ascending order, where rows pair by position.
         keys: the range of those keys.
+        hashes: uint64, increasing: a hash of every key of both sides, where shards are joined with shards.
+        checksums: for each side the sum of its hashed keys, where rows went through files.
+    """
+
+    state: State
+    rows: Mapping[Side, int]
+    unaligned: Mapping[Side, Mapping[str, int]]
+    seconds: float
+    seen: Seen | None = None
+    positions_hold: bool = True
+    keys: KeyRange | None = None
+    hashes: npt.NDArray[np.uint64] | None = None
+    checksums: Mapping[Side, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Spilled:
+    """A run whose rows lie in a file by bucket.
+
+    Args:
+        rows: of the run.
+        nulls: rows of it with a null key, which are not in the file.
+        checksum: sum of its hashed keys.
         seconds: time it took.
     """
 
-    piece: Piece
-    state: State
-    unaligned: Mapping[str, int]
-    seen: Seen | None
-    positions_hold: bool
-    keys: KeyRange | None
+    rows: int
+    nulls: int
+    checksum: int
     seconds: float
 
 
@@ -65,8 +82,8 @@ class Outcome:
 class _Tally:
     """What is learnt of alignment while the batches of a piece go by."""
 
-    unaligned: Counter[str]
-    seen: Seen | None
+    unaligned: dict[Side, Counter[str]] = field(default_factory=lambda: {side: Counter() for side in SIDES})
+    seen: Seen | None = None
     holds: bool = True
     first: int | None = None
     last: int | None = None
@@ -81,57 +98,56 @@ def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Out
 
     Args:
         pairing: what is computed from which columns.
-        piece: which predictions.
-        index: the labels, where rows are joined by key.
+        piece: which rows.
+        index: the labels, where rows look them up.
 
     Raises:
         ShardError: a file is damaged.
     """
     begun = time.perf_counter()
-    tally = _Tally(Counter(), Seen.none(index.rows) if index else None)
+    if pairing.mode in ("shard", "merge"):
+        return _score_closed(pairing, piece, begun)
+    tally = _Tally(seen=Seen.none(index.rows) if index else None)
     state = State.zero(len(pairing.slices))
     for tables in _aligned(pairing, piece, index, tally):
-        state = state + _score_batch(pairing, tables)
+        state = state + score_batch(pairing, tables)
         if not tally.holds:
             break
+    rows = sum(run.rows for run in piece.predictions)
+    counted: dict[Side, int] = {"predictions": rows} if index else {"predictions": rows, "labels": rows}
     seconds = time.perf_counter() - begun
-    return Outcome(piece, state, tally.unaligned, tally.seen, tally.holds, tally.keys, seconds)
+    return Outcome(state, counted, tally.unaligned, seconds, tally.seen, tally.holds, tally.keys)
 
 
 def _aligned(pairing: Pairing, piece: Piece, index: LabelIndex | None, tally: _Tally) -> Iterator[Tables]:
-    predictions = _read(pairing, "predictions", piece)
+    predictions = _read(pairing, "predictions", piece.predictions[0])
     if index is not None:
-        return (_join(pairing, table, index, tally) for table in predictions)
+        return (_look_up(pairing, table, index, tally) for table in predictions)
     if pairing.mode == "same":
         return ({"predictions": table, "labels": table} for table in predictions)
-    pairs = zip(predictions, _read(pairing, "labels", piece), strict=True)
+    pairs = zip(predictions, _read(pairing, "labels", piece.labels[0]), strict=True)
     return (_by_position(pairing, table, labels, tally) for table, labels in pairs)
 
 
-def _read(pairing: Pairing, side: str, piece: Piece) -> Iterator[pa.Table]:
-    dataset = pairing.labels if side == "labels" else pairing.predictions
-    chosen = "labels" if side == "labels" else "predictions"
-    columns = pairing.read_columns(chosen)  # type: ignore[arg-type]
+def _read(pairing: Pairing, side: Side, run: Run) -> Iterator[pa.Table]:
     rows = 0
-    text = pairing.text_columns(chosen)  # type: ignore[arg-type]
-    for table in dataset.read(piece.shard, columns, piece.start, piece.stop, pairing.batch_rows, text):
+    columns, text = pairing.read_columns(side), pairing.text_columns(side)
+    for table in pairing.side(side).read(run.shard, columns, run.start, run.stop, pairing.batch_rows, text):
         rows += table.num_rows
         yield table
-    if rows != piece.stop - piece.start:
-        expected = f"{piece.stop - piece.start} rows from row {piece.start}"
-        raise ShardError(
-            dataset.shards[piece.shard].path, f"{rows} rows were read where its footer promises {expected}"
-        )
+    if rows != run.rows:
+        expected = f"{run.rows} rows from row {run.start}"
+        raise ShardError(run.shard.path, f"{rows} rows were read where its footer promises {expected}")
 
 
-def _join(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally: _Tally) -> Tables:
+def _look_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally: _Tally) -> Tables:
     found = index.match(read_keys([predictions[name] for name in pairing.key]))
     for reason, mask in (
         ("null_key", found.null_key),
         ("no_label", found.no_label),
         ("duplicate_key", found.duplicate_key),
     ):
-        tally.unaligned[reason] += int(np.count_nonzero(mask))
+        tally.unaligned["predictions"][reason] += int(np.count_nonzero(mask))
     asked = found.rows[~(found.null_key | found.no_label)]
     if tally.seen is not None:
         tally.seen = tally.seen + Seen.of_rows(asked, index.rows)
@@ -146,7 +162,8 @@ def _by_position(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tall
         _compare(keys, others, tally)
         if keys.null.any():
             known = pa.array(~keys.null)
-            tally.unaligned["null_key"] += int(np.count_nonzero(keys.null))
+            for side in SIDES:
+                tally.unaligned[side]["null_key"] += int(np.count_nonzero(keys.null))
             predictions, labels = predictions.filter(known), labels.filter(known)
     return {"predictions": predictions, "labels": labels}
 
@@ -161,175 +178,165 @@ def _compare(keys: Keys, others: Keys, tally: _Tally) -> None:
         tally.last = int(values[-1])
 
 
-def _score_batch(pairing: Pairing, tables: Tables) -> State:
-    rows = tables["predictions"].num_rows
-    columns = {axis: _categories(axis, tables[source.side][source.column]) for axis, source in pairing.axes.items()}
-    layout = _layout(pairing, columns, rows)
-    weights, reasons = _weights(pairing.weight, tables, rows)
-    decoded: _Decoded = {}
-    sums: dict[Cell, list[Sums]] = {}
-    counts: dict[Cell, npt.NDArray[np.int64]] = {}
-    measures: dict[Cell, tuple[BinTable, ...]] = {}
-    for task in pairing.tasks:
-        own = reasons.copy()
-        if isinstance(task.loss, BoundMeasure):
-            measures[task.cell] = _tables(task, task.loss, tables, decoded, layout, weights, own)
-            counts[task.cell] = count_reasons(own)
-            continue
-        losses, clipped = _losses(task, task.loss, tables, decoded, own)
-        denominators = _denominators(task, _label_numbers(task, tables, decoded)[0], weights, own)
-        sums[task.cell] = _accumulate(layout, losses, weights, own, clipped, denominators)
-        counts[task.cell] = count_reasons(own)
-    return State(
-        tuple(
-            GroupTable(grouping.keys, {cell: found[number] for cell, found in sums.items()})
-            for number, (_, grouping) in enumerate(layout)
-        ),
-        counts,
-        measures,
-    )
+@dataclass(frozen=True)
+class _Half:
+    """The rows of one side of a closed join: every row of their keys on this side is here.
 
-
-def _categories(axis: Axis, column: pa.ChunkedArray) -> Categories:
-    if axis.bins is None:
-        return categories(column)
-    values, problems = scalars(column)
-    return axis.cut(values, problems != 0)
-
-
-def _layout(pairing: Pairing, columns: Mapping[Axis, Categories], rows: int) -> list[tuple[int | None, Grouping]]:
-    """Group the rows by every slice; a slice with a finer one is grouped from that one's groups, which are fewer.
-
-    Returns:
-        For each slice the number of the finer slice, or None, and the grouping.
+    Args:
+        rows: keys, and what chooses among rows of one key.
+        table: the needed columns of those rows.
+        counted: rows that are accounted for, with those of a null key.
+        nulls: of them those with a null key, which are not in ``rows``.
     """
-    slices = pairing.slices
-    layout: dict[int, tuple[int | None, Grouping]] = {}
-    for number in sorted(range(len(slices)), key=lambda n: -len(slices[n].axes)):
-        mine = set(slices[number].axes)
-        finer = [other for other in layout if mine < set(slices[other].axes)]
-        best = min(finer, key=lambda other: len(layout[other][1].keys), default=None)
-        if best is None or 2 * len(layout[best][1].keys) > rows:
-            layout[number] = None, group_rows(slices[number], columns, rows)
-        else:
-            layout[number] = best, roll_up(slices[number], columns, slices[best], layout[best][1])
-    return [layout[number] for number in range(len(slices))]
+
+    rows: Rows
+    table: pa.Table
+    counted: int
+    nulls: int
 
 
-def _weights(
-    source: Source | None, tables: Tables, rows: int
-) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.uint8]]:
-    reasons = np.zeros(rows, dtype=np.uint8)
-    if source is None:
-        return None, reasons
-    weights, problems = scalars(tables[source.side][source.column])
-    check_weights(weights, problems, reasons)
-    return weights, reasons
+def _score_closed(pairing: Pairing, piece: Piece, begun: float) -> Outcome:
+    halves = {side: _half(pairing, side, piece) for side in SIDES}
+    state, unaligned = _score_halves(pairing, halves)
+    hashes = None
+    if pairing.mode == "shard":
+        hashes = np.unique(np.concatenate([half.rows.keys.hashes() for half in halves.values()]))
+    counted = {side: half.counted for side, half in halves.items()}
+    return Outcome(state, counted, unaligned, time.perf_counter() - begun, hashes=hashes)
 
 
-def _losses(
-    task: Task, loss: BoundLoss, tables: Tables, decoded: _Decoded, reasons: npt.NDArray[np.uint8]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
-    labels, label_problems = _label_numbers(task, tables, decoded)
-    predictions, prediction_problems = _prediction_numbers(task, tables, decoded)
-    loss.check(labels, label_problems, predictions, prediction_problems, reasons)
-    losses = loss.values(labels, predictions, reasons)
-    return losses, loss.clipped(labels, predictions, reasons)
+def _half(pairing: Pairing, side: Side, piece: Piece) -> _Half:
+    runs = piece.predictions if side == "predictions" else piece.labels
+    columns = list(pairing.columns(side))
+    parts, tables, nulls = [], [], 0
+    for run in runs:
+        for table in _read(pairing, side, run):
+            rows = _rows(pairing, side, table)
+            inside, lost = _inside(rows.keys, piece, run)
+            nulls += lost
+            parts.append(rows if inside is None else rows.take(inside))
+            kept = table.select(columns)
+            tables.append(kept if inside is None else kept.take(pa.array(inside)))
+    if not parts:
+        empty = pairing.side(side).schema.empty_table()
+        parts, tables = [_rows(pairing, side, empty)], [empty.select(columns)]
+    rows = Rows.concatenate(parts)
+    table = pa.concat_tables(tables, promote_options="permissive")
+    return _Half(rows, table, len(rows.keys) + nulls, nulls)
 
 
-def _tables(
-    task: Task,
-    measure: BoundMeasure,
-    tables: Tables,
-    decoded: _Decoded,
-    layout: list[tuple[int | None, Grouping]],
-    weights: npt.NDArray[np.float64] | None,
-    reasons: npt.NDArray[np.uint8],
-) -> tuple[BinTable, ...]:
-    """Return the bins of a measure for every slice."""
-    labels, label_problems = _label_numbers(task, tables, decoded)
-    predictions, prediction_problems = _prediction_numbers(task, tables, decoded)
-    measure.check(labels, label_problems, predictions, prediction_problems, reasons)
-    records = measure.records(labels, predictions, weights, reasons)
-    clipped = measure.clipped(labels, predictions, reasons)
-    return tuple(
-        BinTable.of_records(records, grouping.keys, _groups_of_rows(layout, number), reasons, clipped)
-        for number, (_, grouping) in enumerate(layout)
+def _rows(pairing: Pairing, side: Side, table: pa.Table) -> Rows:
+    keys = read_keys([table[name] for name in pairing.key])
+    order = read_order(table[pairing.order[side]]) if side in pairing.order else None
+    return Rows.of(keys, order)
+
+
+def _inside(keys: Keys, piece: Piece, run: Run) -> tuple[npt.NDArray[np.int64] | None, int]:
+    """Return which rows belong to a piece (None: all), and how many null keys are counted with them."""
+    mask = ~keys.null
+    nulls = int(np.count_nonzero(keys.null)) if run.owns_nulls else 0
+    values = keys.high.view(np.int64)
+    if piece.low is not None:
+        mask &= values >= piece.low
+    if piece.high is not None:
+        mask &= values < piece.high
+    return (None if mask.all() else np.flatnonzero(mask)), nulls
+
+
+def _score_halves(pairing: Pairing, halves: Mapping[Side, _Half]) -> tuple[State, dict[Side, dict[str, int]]]:
+    predictions, labels = halves["predictions"], halves["labels"]
+    joined = join(predictions.rows, labels.rows, pairing.rule)
+    state = State.zero(len(pairing.slices))
+    for start in range(0, len(joined.prediction_rows), pairing.batch_rows):
+        part = slice(start, start + pairing.batch_rows)
+        tables = {
+            "predictions": predictions.table.take(pa.array(joined.prediction_rows[part])),
+            "labels": labels.table.take(pa.array(joined.label_rows[part])),
+        }
+        state = state + score_batch(pairing, tables)
+    unaligned = {side: {**joined.unaligned[side], "null_key": half.nulls} for side, half in halves.items()}
+    return state, unaligned
+
+
+def index_labels(pairing: Pairing, runs: Sequence[Run]) -> LabelIndex:
+    """Read all labels into memory, found by key.
+
+    Args:
+        pairing: what is needed of them.
+        runs: all of their rows.
+    """
+    labels = pairing.labels
+    tables = (table for run in runs for table in _read(pairing, "labels", run))
+    return build_index(
+        tables, pairing.key, pairing.columns("labels"), labels.schema, pairing.rule, pairing.order.get("labels")
     )
 
 
-def _groups_of_rows(layout: list[tuple[int | None, Grouping]], number: int) -> npt.NDArray[np.int64]:
-    """The group of each row, also of a slice that was grouped from a finer one."""
-    finer, grouping = layout[number]
-    return grouping.groups if finer is None else grouping.groups[_groups_of_rows(layout, finer)]
+def spill_run(pairing: Pairing, side: Side, run: Run, location: str, buckets: int) -> Spilled:
+    """Write the rows of a run to a file by bucket, unless a whole file of them is already there.
+
+    Args:
+        pairing: what is needed of them.
+        side: whose run it is.
+        run: which rows.
+        location: path or URL of the file, named by what is in it.
+        buckets: number of them.
+    """
+    begun = time.perf_counter()
+    storage, path = open_storage(location)
+    found = open_spill(storage, path) or write_spill(
+        storage,
+        path,
+        _read(pairing, side, run),
+        pairing.key,
+        pairing.columns(side),
+        pairing.order.get(side),
+        pairing.rule,
+        buckets,
+    )
+    return Spilled(found.rows, found.nulls, found.checksum, time.perf_counter() - begun)
 
 
-def _label_numbers(task: Task, tables: Tables, decoded: _Decoded) -> Numbers:
-    """Return the labels of a task as [rows, width] and problems [rows]; decoded once for all that want them so."""
-    declared = task.loss.declaration
-    ends = (declared.label.low, declared.label.high)
-    values = range(len(task.classes)) if declared.inputs.has_classes else ends
-    key = ("labels", task.labels, task.classes, values)
-    if key not in decoded:
-        rows = tables["labels"].num_rows
-        columns = [tables["labels"][name] for name in task.labels]
-        if not columns:
-            decoded[key] = np.zeros((rows, 0)), np.zeros(rows, dtype=np.uint8)
-        elif task.classes:
-            decoded[key] = class_numbers(columns, task.label_width, task.classes, values)
-        else:
-            decoded[key] = numbers(columns, task.label_width)
-    return decoded[key]
+def score_bucket(pairing: Pairing, bucket: Bucket, locations: Mapping[Side, Sequence[str]]) -> Outcome:
+    """Join and score the rows of both sides in one bucket.
+
+    A bucket that is too large for memory is taken in several parts, each of which reads it again.
+
+    Args:
+        pairing: what is computed from which columns.
+        bucket: which rows.
+        locations: for each side the files that `spill_run` wrote.
+    """
+    begun = time.perf_counter()
+    files = {side: [_opened(location) for location in locations[side]] for side in SIDES}
+    size = sum(file.size_of(bucket.number) for found in files.values() for file in found)
+    parts = max(-(-size // (2 * pairing.budget.piece)), 1)
+    state = State.zero(len(pairing.slices))
+    counted, checksums = dict.fromkeys(SIDES, 0), dict.fromkeys(SIDES, 0)
+    unaligned: dict[Side, Counter[str]] = {side: Counter() for side in SIDES}
+    for part in range(parts):
+        halves = {side: _from_files(pairing, side, files[side], bucket, part, parts) for side in SIDES}
+        found, reasons = _score_halves(pairing, halves)
+        state = state + found
+        for side, half in halves.items():
+            counted[side] += half.counted
+            checksums[side] = (checksums[side] + half.rows.checksum) % 2**64
+            unaligned[side].update(reasons[side])
+    return Outcome(state, counted, unaligned, time.perf_counter() - begun, checksums=checksums)
 
 
-def _prediction_numbers(task: Task, tables: Tables, decoded: _Decoded) -> Numbers:
-    key = ("predictions", task.predictions, task.fields)
-    if key not in decoded:
-        columns = [tables["predictions"][name] for name in task.predictions]
-        decoded[key] = numbers(columns, task.prediction_width, task.fields)
-    return decoded[key]
-
-
-def _denominators(
-    task: Task,
-    labels: npt.NDArray[np.float64],
-    weights: npt.NDArray[np.float64] | None,
-    reasons: npt.NDArray[np.uint8],
-) -> npt.NDArray[np.float64] | None:
-    """Return what each row adds to the denominator of the mean, [rows]; None where that is its weight."""
-    if task.denominator == "weights":
-        return None
-    scored = reasons == Reason.SCORED
-    if task.denominator == "class_weights":
-        factors = np.array(dict(task.loss.parameters)["class_weight"], dtype=np.float64)
-        found = np.zeros(len(reasons))
-        found[scored] = factors[labels[scored, 0].astype(np.int64)]
-        return found if weights is None else np.asarray(np.where(scored, found * weights, 0.0))
-    counted = scored | (reasons == Reason.WEIGHT_ZERO)
-    ignored = dict(task.loss.parameters).get("ignore_class")
-    if task.denominator == "all_rows":
-        counted |= reasons == Reason.LABEL_IGNORED
-    elif ignored is not None:  # a row of weight 0 has not been asked for its label
-        counted &= labels[:, 0] != ignored
-    return np.asarray(counted, dtype=np.float64)
-
-
-def _accumulate(
-    layout: list[tuple[int | None, Grouping]],
-    losses: npt.NDArray[np.float64],
-    weights: npt.NDArray[np.float64] | None,
-    reasons: npt.NDArray[np.uint8],
-    clipped: npt.NDArray[np.uint8],
-    denominators: npt.NDArray[np.float64] | None,
-) -> list[Sums]:
-    divided = denominators is not None
-    found = [Sums.zero(len(grouping.keys), weighted=weights is not None, divided=divided) for _, grouping in layout]
-    for number, (finer, grouping) in enumerate(layout):
-        if finer is None:
-            found[number].add_rows(losses, weights, reasons, clipped, grouping.groups, denominators)
-    # Finer slices first: a slice may be rolled up from one that is itself rolled up.
-    for number in sorted(range(len(layout)), key=lambda n: -layout[n][1].members.shape[1]):
-        finer, grouping = layout[number]
-        if finer is not None:
-            found[number].add_groups(found[finer], grouping.groups)
+def _opened(location: str) -> SpillFile:
+    storage, path = open_storage(location)
+    found = open_spill(storage, path)
+    if found is None:
+        raise RunError(f"spill: {path} is gone or damaged; run again")
     return found
+
+
+def _from_files(
+    pairing: Pairing, side: Side, files: Sequence[SpillFile], bucket: Bucket, part: int, parts: int
+) -> _Half:
+    columns = pairing.columns(side)
+    schema = pa.schema([pairing.side(side).schema.field(name) for name in columns])
+    rows, table = read_bucket(files, bucket.number, part, parts, schema)
+    return _Half(rows, table, int(rows.counts.sum()), 0)

@@ -1,11 +1,14 @@
 """Config and datasets to a plan: what is read from where, how rows are paired, in which pieces.
 
-Nothing about the data is decided later than here: column types, vector widths and class counts hold for the whole run.
+The cheapest legal way to pair rows is chosen from facts: shards, types and ranges of keys, memory. A run verifies what
+the choice rests on; where that does not hold, `replanned` chooses again without that way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -14,75 +17,50 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
-from lossops.config import LossConfig, RunConfig
-from lossops.data.columns import is_category, is_number, lengths, vector_width
-from lossops.data.dataset import Dataset, logical_type, open_dataset
-from lossops.data.keys import check_key_types, is_ordered, read_keys
-from lossops.errors import InputError, nearest
-from lossops.losses import CONVENTIONS, BoundLoss, Inputs
-from lossops.losses.declaration import SIGNS, TWO_CLASSES, UNIT
-from lossops.measures import BoundMeasure
+from lossops.config import RunConfig
+from lossops.data.align import Rule
+from lossops.data.dataset import Dataset, Shard, logical_type, open_dataset
+from lossops.data.keys import Keys, check_key_types, check_order_type, is_ordered, read_keys
+from lossops.errors import InputChanged, InputError
+from lossops.memory import default_limit, shown_size
+from lossops.pieces import Piece, by_position, key_intervals, shard_pairs
 from lossops.report import check_output
 from lossops.slices import OVERALL, Axis, Slice
+from lossops.tasks import SIDES, Side, Source, Task, check_axis, check_number, locate, make_task
 
-__all__ = ["BATCH_VALUES", "Mode", "Pairing", "Piece", "Plan", "Source", "Task", "make_plan"]
+__all__ = ["Budget", "Mode", "Pairing", "Plan", "check_pins", "make_plan", "replanned"]
 
-Mode = Literal["same", "position", "join"]
-Side = Literal["labels", "predictions"]
+Mode = Literal["same", "position", "shard", "broadcast", "merge", "spill"]
 
-BATCH_VALUES = 1 << 22  # numbers a worker holds of one column at a time: 32 MiB
+_BATCH_VALUES = 1 << 22  # numbers a worker holds of one column at a time: 32 MiB
 _BATCH_ROWS = 1 << 18
-_SMALLEST_PIECE, _LARGEST_PIECE = 1 << 16, 1 << 20
 _SNIFFED_ROWS = 1 << 16
+_KEY_BYTES = 33  # of a row in memory: key, order, count, partner
+_UNKNOWN_THREADS = 8  # of each worker of a cluster that is not asked before the run
+_MOST_BUCKETS = 4096
 
 
 @dataclass(frozen=True)
-class Source:
-    """A column and the side it is read from."""
-
-    side: Side
-    column: str
-
-
-@dataclass(frozen=True)
-class Task:
-    """One loss or measure of one model.
+class Budget:
+    """What a worker process may hold.
 
     Args:
-        model: its name in the config.
-        name: the loss's name in the report.
-        loss: what is computed.
-        labels, predictions: the columns it is computed from: one, or one a class.
-        label_width, prediction_width: values a row on each side.
-        classes: the label values in the order of the class numbers; empty where labels are numbers already.
-        fields: the order in which the loss takes the fields of a struct of predictions; empty: as they come.
-        denominator: what the sum of losses is divided by, see `lossops.config.LossConfig`; never ``convention``.
+        memory: bytes.
+        threads: pieces that it works on at a time.
     """
 
-    model: str
-    name: str
-    loss: BoundLoss | BoundMeasure
-    labels: tuple[str, ...]
-    predictions: tuple[str, ...]
-    label_width: int
-    prediction_width: int
-    classes: tuple[str | float | bool, ...] = ()
-    denominator: str = "weights"
-    fields: tuple[str, ...] = ()
+    memory: int
+    threads: int
 
     @property
-    def cell(self) -> tuple[str, str]:
-        """(model, loss), the key of its state."""
-        return self.model, self.name
+    def index(self) -> int:
+        """Bytes that all labels may take where every piece looks them up."""
+        return self.memory // 4
 
-
-@dataclass(frozen=True)
-class Piece:
-    """Rows ``start`` to ``stop - 1`` of a shard of the predictions: what one worker call scores."""
-
-    shard: int
-    start: int
-    stop: int
+    @property
+    def piece(self) -> int:
+        """Bytes that the rows of one piece may take."""
+        return self.memory // (8 * self.threads)
 
 
 @dataclass(frozen=True)
@@ -91,22 +69,38 @@ class Pairing:
 
     Args:
         predictions, labels: the datasets; the same where predictions carry the labels.
-        mode: ``same``: nothing is joined; ``position``: row i to row i, keys compared; ``join``: by key.
+        mode: ``same``: nothing is joined; ``position``: row i to row i, keys compared; or joined by key: ``shard``:
+            shard i with shard i, ``broadcast``: each piece with all labels in memory, ``merge``: by ranges of the key,
+            ``spill``: by hash of the key through files.
+        why: the facts that decided for the mode, and what was tried before.
         key: key columns; empty if rows pair by position without a key.
+        rule: which of several rows with one key counts.
+        order: for each side that has it the column by which that rule chooses.
         tasks: the losses of the models.
         weight: where the sample weight is read.
         axes: where each axis of the slices is read.
         slices: overall first.
+        budget: memory and threads of a worker.
+        recipe: everything that decides what is computed of a row, as text.
     """
 
     predictions: Dataset
     labels: Dataset
     mode: Mode
+    why: tuple[str, ...]
     key: tuple[str, ...]
+    rule: Rule
+    order: Mapping[Side, str]
     tasks: tuple[Task, ...]
     weight: Source | None
     axes: Mapping[Axis, Source]
     slices: tuple[Slice, ...]
+    budget: Budget
+    recipe: str
+
+    def side(self, side: Side) -> Dataset:
+        """The dataset of a side."""
+        return self.labels if side == "labels" else self.predictions
 
     def columns(self, side: Side) -> tuple[str, ...]:
         """The columns that scoring needs from a side, without the key."""
@@ -119,58 +113,70 @@ class Pairing:
         """The columns that are read from a side."""
         if self.mode == "same":
             return tuple(dict.fromkeys((*self.columns("predictions"), *self.columns("labels"))))
-        return tuple(dict.fromkeys((*self.key, *self.columns(side))))
+        order = [self.order[side]] if side in self.order and self.mode != "position" else []
+        return tuple(dict.fromkeys((*self.key, *order, *self.columns(side))))
 
     def text_columns(self, side: Side) -> tuple[str, ...]:
         """The columns that only name slices, of which the codes are enough."""
-        schema = (self.labels if side == "labels" else self.predictions).schema
+        schema = self.side(side).schema
         named = {source.column for axis, source in self.axes.items() if source.side == side and axis.bins is None}
-        return tuple(sorted(name for name in named - set(self.key) if types.is_string(schema.field(name).type)))
+        taken = {*self.key, *self.order.values()}
+        return tuple(sorted(name for name in named - taken if types.is_string(schema.field(name).type)))
 
     @property
     def batch_rows(self) -> int:
         """Rows that are held at a time."""
         widest = max(task.prediction_width + task.label_width for task in self.tasks)
-        return max(min(_BATCH_ROWS, BATCH_VALUES // widest), 1)
+        return max(min(_BATCH_ROWS, _BATCH_VALUES // widest), 1)
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
-        """The predictions in pieces of whole row groups, in order."""
-        target = min(max(self.predictions.rows // 16, _SMALLEST_PIECE), _LARGEST_PIECE)
-        return tuple(
-            Piece(number, start, stop)
-            for number, shard in enumerate(self.predictions.shards)
-            for start, stop in _runs(shard.groups, target)
-        )
+        """The work, in order; of a spill join the buckets are the work, and there are none here."""
+        if self.mode == "shard":
+            return shard_pairs(self.predictions, self.labels)
+        if self.mode == "merge":
+            return key_intervals(self.predictions, self.labels, self._piece_rows) or ()
+        if self.mode == "spill":
+            return ()
+        return by_position(self.predictions, self.labels if self.mode == "position" else None)
 
     @property
-    def index_bytes(self) -> int:
-        """About how much memory the labels take where they are joined by key: keys, hash index and columns."""
-        schema = self.labels.schema
-        row = 17 + 8 + sum(_row_bytes(schema.field(name).type) for name in self.columns("labels"))
-        return self.labels.rows * row
+    def partitions(self) -> int:
+        """Number of pieces of work."""
+        return self.buckets if self.mode == "spill" else len(self.pieces)
 
-    def joined(self) -> Pairing:
-        """The same pairing, joined by key."""
-        return replace(self, mode="join")
+    @property
+    def _piece_rows(self) -> int:
+        return max(self.budget.piece // max(self.row_bytes("predictions"), self.row_bytes("labels")), 1)
+
+    def row_bytes(self, side: Side) -> int:
+        """About how much memory a row of a side takes where it is joined by key."""
+        schema = self.side(side).schema
+        return _KEY_BYTES + sum(_value_bytes(schema.field(name).type) for name in self.columns(side))
+
+    def side_bytes(self, side: Side) -> int:
+        """About how much memory all rows of a side take where they are joined by key."""
+        return self.side(side).rows * self.row_bytes(side)
+
+    @property
+    def buckets(self) -> int:
+        """Buckets of a spill join: a power of two, so that one fits the budget of a piece on average."""
+        bytes_of_both = self.side_bytes("predictions") + self.side_bytes("labels")
+        wanted = max(bytes_of_both // max(self.budget.piece, 1), 1)
+        return min(1 << int(wanted).bit_length(), _MOST_BUCKETS)
+
+    def without_shards(self) -> Pairing:
+        """The same pairing as a worker needs it, which is told its shards with each piece."""
+        return replace(
+            self, predictions=replace(self.predictions, shards=()), labels=replace(self.labels, shards=()), why=()
+        )
 
 
-def _runs(groups: Sequence[int], target: int) -> Iterator[tuple[int, int]]:
-    start = stop = 0
-    for rows in groups:
-        stop += rows
-        if stop - start >= target:
-            yield start, stop
-            start = stop
-    if stop > start:
-        yield start, stop
-
-
-def _row_bytes(kind: pa.DataType) -> int:
+def _value_bytes(kind: pa.DataType) -> int:
     if types.is_dictionary(kind):
         return 4
     if types.is_fixed_size_list(kind):
-        return int(kind.list_size) * _row_bytes(kind.value_type)
+        return int(kind.list_size) * _value_bytes(kind.value_type)
     try:
         return max(int(kind.bit_width) // 8, 1)
     except ValueError:
@@ -187,7 +193,7 @@ class Plan:
     @property
     def partitions(self) -> int:
         """Number of pieces of work."""
-        return sum(len(pairing.pieces) for pairing in self.pairings)
+        return sum(pairing.partitions for pairing in self.pairings)
 
     @property
     def shards(self) -> int:
@@ -202,15 +208,16 @@ class Plan:
     def describe(self) -> list[tuple[str, str]]:
         """What `lossops check` prints: (heading, text)."""
         labels = self.pairings[0].labels
-        lines = [("labels", f"{labels.location}: {labels.rows:,} rows in {_count(len(labels.shards), 'shard')}")]
+        lines = [("labels", _describe_dataset(labels))]
         for pairing in self.pairings:
             models = ", ".join(dict.fromkeys(task.model for task in pairing.tasks))
-            data = pairing.predictions
-            lines.append((models, f"{data.location}: {data.rows:,} rows in {_count(len(data.shards), 'shard')}"))
+            lines.append((models, _describe_dataset(pairing.predictions)))
             lines.append(("alignment", _describe_mode(pairing)))
+            lines += [("", why) for why in pairing.why]
+            lines.append(("cost", _describe_cost(pairing)))
         lines += [(task.name, _describe_task(task)) for task in self.pairings[0].tasks]
         lines.append(("slices", ", ".join(" x ".join(one.columns) or "overall" for one in self.pairings[0].slices)))
-        lines.append(("work", f"{_count(self.partitions, 'partition')} of whole row groups"))
+        lines.append(("work", f"{_count(self.partitions, 'partition')}"))
         return lines
 
 
@@ -218,16 +225,40 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def _describe_dataset(dataset: Dataset) -> str:
+    text = f"{dataset.location}: {dataset.rows:,} rows in {_count(len(dataset.shards), 'shard')}"
+    bad = dataset.quarantined
+    return text + (f"; {len(bad)} in quarantine, such as {bad[0].path}: {bad[0].problem}" if bad else "")
+
+
 def _describe_mode(pairing: Pairing) -> str:
     key = ", ".join(pairing.key)
-    memory = f"about {max(pairing.index_bytes / 2**20, 0.1):,.1f} MiB of labels held in memory"
     if pairing.mode == "same":
-        return "predictions and labels are the same dataset, nothing is joined"
-    if pairing.mode == "join":
-        return f"join by {key}, {memory}"
+        return "same: predictions and labels are the same dataset, nothing is joined"
     if not key:
-        return "by shard and position, which nothing can verify without a key"
-    return f"by shard and position, {key} compared row by row; if one differs: join by {key}, {memory}"
+        return "position: by shard and row, which nothing can verify without a key"
+    told = {
+        "position": f"position: by shard and row, {key} compared row by row; if one differs, rows are joined",
+        "shard": f"shard: shard i is joined with shard i by {key}, and no key may occur in two of them",
+        "broadcast": f"broadcast: by {key}, with all labels in memory",
+        "merge": f"merge: by ranges of {key} that Parquet statistics give, verified by counting rows",
+        "spill": f"spill: by {key} in two passes through {_count(pairing.buckets, 'bucket')} on disk",
+    }
+    return told[pairing.mode]
+
+
+def _describe_cost(pairing: Pairing) -> str:
+    sides: tuple[Side, ...] = ("predictions",) if pairing.mode == "same" else SIDES
+    read = sum(shard.file.size for side in sides for shard in pairing.side(side).shards)
+    text = f"reads at most {shown_size(read)}"
+    if pairing.mode == "spill":
+        spilled = pairing.side_bytes("predictions") + pairing.side_bytes("labels")
+        text += f", spills about {shown_size(spilled)}"
+    if pairing.mode == "broadcast":
+        text += f", holds about {shown_size(pairing.side_bytes('labels'))} of labels"
+    elif pairing.mode in ("shard", "merge", "spill"):
+        text += f", holds about {shown_size(2 * pairing.budget.piece * pairing.budget.threads)}"
+    return f"{text}; memory {shown_size(pairing.budget.memory)}"
 
 
 def _describe_task(task: Task) -> str:
@@ -236,234 +267,201 @@ def _describe_task(task: Task) -> str:
     return f"{task.loss.name}: {columns}{width}"
 
 
-def make_plan(config: RunConfig) -> Plan:
+def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None) -> Plan:
     """Open the datasets of a config, check that it fits them, and decide how rows are paired.
+
+    Args:
+        config: of the run.
+        quarantined: shards that turned out to be damaged, and why; they are left out where ``on_bad_shard`` allows it.
 
     Raises:
         InputError: a path, column or type does not fit; the message names it and what is allowed.
     """
     check_output(config.output)
-    labels = open_dataset(config.labels.path)
+    labels = _open(config, config.labels.path, quarantined or {})
     opened: dict[tuple[str, ...], Dataset] = {}
     models: dict[tuple[str, ...], list[str]] = {}
     for name, model in config.models.items():
-        dataset = open_dataset(model.path)
+        dataset = _open(config, model.path, quarantined or {})
         opened.setdefault(dataset.paths, dataset)
         models.setdefault(dataset.paths, []).append(name)
     return Plan(config, tuple(_pair(config, labels, opened[paths], models[paths]) for paths in opened))
 
 
+def _open(config: RunConfig, locations: Sequence[str], quarantined: Mapping[str, str]) -> Dataset:
+    bounds_of = config.key[0] if config.key and len(config.key) == 1 else None
+    tolerate = config.on_bad_shard == "quarantine"
+    return open_dataset(locations, tolerate=tolerate, quarantined=quarantined, bounds_of=bounds_of)
+
+
 def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequence[str]) -> Pairing:
     same = labels.paths == predictions.paths
+    key = tuple(config.key or ())
+    if not same and not key and (labels.quarantined or predictions.quarantined):
+        labels, predictions = _without_partners(labels, predictions)
     sides: dict[Side, Dataset] = {"labels": labels, "predictions": predictions}
     slices = (OVERALL, *config.chosen_slices)
-    axes = {axis: _locate(axis.column, "slices", sides, config, same=same) for one in slices for axis in one.axes}
+    axes = {axis: locate(axis.column, "slices", sides, config, same=same) for one in slices for axis in one.axes}
     for axis, source in axes.items():
-        _check_axis(axis, sides[source.side], source)
-    weight = None if config.weight is None else _locate(config.weight, "weight", sides, config, same=same)
+        check_axis(axis, sides[source.side], source)
+    weight = None if config.weight is None else locate(config.weight, "weight", sides, config, same=same)
     if weight is not None:
-        _check_number(sides[weight.side], weight.column, "weight")
-    key = tuple(config.key or ())
+        check_number(sides[weight.side], weight.column, "weight")
     for column in () if same else key:
         found = [(side.location, side.type_of(column, "key")) for side in (predictions, labels)]
         check_key_types(column, found[0], found[1])
+    order = {} if same else _order(config, sides)
     tasks = tuple(
-        _task(config, model, one, bound, sides)
+        make_task(config, model, one, bound, sides)
         for model in models
         for one, bound in zip(config.losses, config.bound_losses, strict=True)
     )
-    mode: Mode = "same" if same else _mode(labels, predictions, key)
-    return Pairing(predictions, labels, mode, key, tasks, weight, axes, slices)
-
-
-def _locate(name: str, key: str, sides: Mapping[Side, Dataset], config: RunConfig, *, same: bool) -> Source:
-    """Find the side of a slice or weight column: the labels, then the predictions; a name in both must be qualified."""
-    prefix, dot, column = name.partition(".")
-    literal = any(name in dataset.schema.names for dataset in sides.values())
-    if dot and prefix in sides and not literal:
-        side: Side = "labels" if prefix == "labels" else "predictions"
-        sides[side].type_of(column, key)
-        return Source(side, column)
-    holding: list[Side] = [side for side in ("labels", "predictions") if name in sides[side].schema.names]
-    if not holding:
-        places = f"{sides['labels'].location} or {sides['predictions'].location}"
-        known = [*sides["labels"].schema.names, *sides["predictions"].schema.names]
-        raise InputError(f"{key}: no column {name!r} in {places}; {nearest(name, known)}")
-    if len(holding) > 1 and not same and name not in (config.key or ()):
-        raise InputError(f"{key}: column {name!r} is on both sides; allowed: labels.{name} or predictions.{name}")
-    sides[holding[0]].type_of(name, key)
-    return Source(holding[0], name)
-
-
-def _check_axis(axis: Axis, dataset: Dataset, source: Source) -> None:
-    kind = dataset.type_of(source.column, "slices")
-    if axis.bins is not None:
-        _check_number(dataset, source.column, "slices")
-    elif not is_category(kind):
-        raise InputError(
-            f"slices: column {source.column!r} in {dataset.location} is {kind}; "
-            "allowed: text, number, bool, date, timestamp"
-        )
-
-
-def _check_number(dataset: Dataset, column: str, key: str) -> None:
-    kind = dataset.type_of(column, key)
-    if not is_number(kind):
-        raise InputError(f"{key}: column {column!r} in {dataset.location} is {kind}; allowed: a number")
-
-
-def _columns(own: str | list[str] | None, default: str | list[str] | None, key: str, advice: str) -> tuple[str, ...]:
-    chosen = own if own is not None else default
-    if not chosen:
-        raise InputError(f"{key}: no column is named; allowed: set it, or {advice}")
-    return (chosen,) if isinstance(chosen, str) else tuple(chosen)
-
-
-def _task(
-    config: RunConfig, model: str, one: LossConfig, bound: BoundLoss | BoundMeasure, sides: Mapping[Side, Dataset]
-) -> Task:
-    where = f"losses.{one.shown}"
-    default = config.models[model].prediction
-    predictions = _columns(one.prediction, default, f"{where}.prediction", f"models.{model}.prediction")
-    prediction_width = _width(sides["predictions"], predictions, f"{where}.prediction")
-    labels = _label_columns(config, one, bound, where)
-    classes = _classes(one, bound, labels, predictions, sides)
-    text = bool(classes) and isinstance(classes[0], str)
-    label_width = 1 if text else _width(sides["labels"], labels, f"{where}.label") if labels else 0
-    problem = bound.misfit(label_width, prediction_width)
-    if problem is None and classes and bound.declaration.inputs.has_classes and len(classes) != prediction_width:
-        problem = f"there are {len(classes)} classes and {prediction_width} predictions a row; allowed: as many"
-    if problem is not None:
-        raise InputError(f"{where}: {problem}")
-    return Task(
-        model,
-        one.shown,
-        bound,
-        labels,
+    rule: Rule = "drop" if config.duplicates == "fail" else config.duplicates
+    pairing = Pairing(
         predictions,
-        label_width,
-        prediction_width,
-        classes,
-        _denominator(one, bound),
-        _fields(bound, predictions, sides["predictions"], where),
+        labels,
+        "same" if same else "position",
+        (),
+        key,
+        rule,
+        order,
+        tasks,
+        weight,
+        axes,
+        slices,
+        _budget(config),
+        _recipe(config, tasks, sides),
+    )
+    return pairing if same else _chosen(pairing, {})
+
+
+def _without_partners(labels: Dataset, predictions: Dataset) -> tuple[Dataset, Dataset]:
+    """Without a key shards pair by their place, so a shard in quarantine takes its partner with it."""
+    places = {one.place for dataset in (labels, predictions) for one in dataset.quarantined}
+    return labels.without(places, "its partner is in quarantine"), predictions.without(
+        places, "its partner is in quarantine"
     )
 
 
-def _fields(
-    bound: BoundLoss | BoundMeasure, predictions: tuple[str, ...], dataset: Dataset, where: str
-) -> tuple[str, ...]:
-    """Return the named values of a prediction where a struct names them, in the order of the loss."""
-    found, wanted = _field_names(dataset, predictions), tuple(field.name for field in bound.form.fields)
-    if not found or not wanted:
-        return ()
-    if set(found) != set(wanted):
-        has = f"the fields of {predictions[0]!r} in {dataset.location} are {', '.join(found)}"
-        raise InputError(f"{where}.prediction: {has}; allowed: {', '.join(wanted)}")
-    return wanted
+def _order(config: RunConfig, sides: Mapping[Side, Dataset]) -> dict[Side, str]:
+    """Return for each side the column that chooses among rows of one key."""
+    found: dict[Side, str] = {}
+    for name in config.order_by or ():
+        prefix, dot, column = name.partition(".")
+        literal = any(name in dataset.schema.names for dataset in sides.values())
+        wanted = [side for side in SIDES if dot and prefix == side and not literal] or list(SIDES)
+        column = column if len(wanted) == 1 else name
+        having = [side for side in wanted if column in sides[side].schema.names]
+        if not having:
+            locate(name, "order_by", sides, config, same=False)
+        for side in having:
+            if side in found:
+                raise InputError(
+                    f"order_by: {found[side]!r} and {column!r} are both of the {side}; allowed: one a side"
+                )
+            check_order_type(column, sides[side].location, sides[side].type_of(column, "order_by"))
+            found[side] = column
+    return found
 
 
-def _label_columns(config: RunConfig, one: LossConfig, bound: BoundLoss | BoundMeasure, where: str) -> tuple[str, ...]:
-    if bound.declaration.inputs.has_label:
-        return _columns(one.label, config.labels.label, f"{where}.label", "labels.label")
-    if one.label is not None:
-        raise InputError(f"{where}.label: {bound.name} takes no label; allowed: leave the key out")
-    return ()
+def _budget(config: RunConfig) -> Budget:
+    cluster = config.cluster
+    limit = config.memory_bytes or default_limit()
+    if cluster is None:
+        return Budget(limit, len(os.sched_getaffinity(0)))
+    if cluster.address is not None:
+        return Budget(limit, _UNKNOWN_THREADS)
+    if cluster.workers is None:
+        return Budget(limit, cluster.threads or len(os.sched_getaffinity(0)))
+    return Budget(limit // cluster.workers, cluster.threads or 1)
 
 
-def _classes(
-    one: LossConfig,
-    bound: BoundLoss | BoundMeasure,
-    labels: tuple[str, ...],
-    predictions: tuple[str, ...],
-    sides: Mapping[Side, Dataset],
-) -> tuple[str | float | bool, ...]:
-    """Return the classes that the config names, or, for text labels, those that the prediction's fields name."""
-    where, dataset, inputs = f"losses.{one.shown}", sides["labels"], bound.declaration.inputs
-    kinds = [dataset.type_of(column, f"{where}.label") for column in labels]
-    text = len(kinds) == 1 and vector_width(kinds[0]) is None and is_category(kinds[0])
-    fields = _field_names(sides["predictions"], predictions)
-    if one.classes is None:
-        return tuple(fields) if text and inputs.has_classes else ()
-    if not inputs.has_classes and (bound.declaration.label not in _TWO_VALUED or len(one.classes) != 2):
-        allowed = "two classes for a loss whose label is one of two"
-        raise InputError(f"{where}.classes: {len(one.classes)} classes for {bound.name}; allowed: {allowed}")
-    if not labels or text != isinstance(one.classes[0], str):
-        found = f"label {' '.join(labels)} in {dataset.location} is {', '.join(map(str, kinds)) or 'absent'}"
-        raise InputError(f"{where}.classes: {found}; allowed: classes of the label's type")
-    if fields and inputs.has_classes and list(map(str, one.classes)) != fields:
-        found = f"the fields of {predictions[0]!r} are {', '.join(fields)}"
-        raise InputError(f"{where}.classes: {found}; allowed: the same names in the same order")
-    return tuple(one.classes)
+def _recipe(config: RunConfig, tasks: Sequence[Task], sides: Mapping[Side, Dataset]) -> str:
+    """Return as text all that decides what is computed of a row: losses, columns, types, slices."""
+    chosen = {"key", "duplicates", "order_by", "weight", "losses", "slices", "convention"}
+    settings = config.model_dump(mode="json", include=chosen)
+    settings["losses"] = [loss.model_dump(mode="json") for loss in config.losses]
+    columns = ("labels", "predictions", "label_width", "prediction_width", "classes", "denominator", "fields")
+    settings["tasks"] = [[*task.cell, *(getattr(task, name) for name in columns)] for task in tasks]
+    settings["schemas"] = {side: str(dataset.schema.remove_metadata()) for side, dataset in sides.items()}
+    return json.dumps(settings, sort_keys=True)
 
 
-_TWO_VALUED = (UNIT, TWO_CLASSES, SIGNS)
+def replanned(pairing: Pairing, failed: Mode, why: str) -> Pairing:
+    """Return the next cheapest way to pair rows, after one turned out not to hold.
 
-
-def _field_names(dataset: Dataset, columns: Sequence[str]) -> list[str]:
-    kind = dataset.schema.field(columns[0]).type
-    return [field.name for field in kind] if len(columns) == 1 and types.is_struct(kind) else []
-
-
-def _denominator(one: LossConfig, bound: BoundLoss | BoundMeasure) -> str:
-    if isinstance(bound, BoundMeasure):
-        if one.denominator not in ("weights", "convention"):
-            raise InputError(f"losses.{one.shown}.denominator: {one.denominator}; allowed: leave it out for a measure")
-        return "weights"
-    weighted = dict(bound.parameters).get("class_weight") is not None and bound.declaration.inputs is Inputs.CLASS_INDEX
-    if one.denominator == "class_weights" and not weighted:
-        allowed = "for a loss of integer classes with class_weight"
-        raise InputError(f"losses.{one.shown}.denominator: class_weights; allowed: {allowed}")
-    if one.denominator != "convention":
-        return one.denominator
-    library = CONVENTIONS[bound.convention].denominator
-    by_class = weighted and bound.loss.divides_by_class_weights
-    return "rows" if library == "class_weights" and not by_class else library
-
-
-def _width(dataset: Dataset, columns: Sequence[str], key: str) -> int:
-    """Return the values a row of all columns together; each has the same number."""
-    found = [_column_width(dataset, column, key) for column in columns]
-    if len(set(found)) > 1:
-        each = ", ".join(f"{column} {width}" for column, width in zip(columns, found, strict=True))
-        raise InputError(f"{key}: columns of {dataset.location} have {each} values a row; allowed: as many in each")
-    return sum(found)
-
-
-def _column_width(dataset: Dataset, column: str, key: str) -> int:
-    kind = dataset.type_of(column, key)
-    width = vector_width(kind)
-    if width is None:
-        allowed = "a number, a list of numbers or a struct of numbers"
-        raise InputError(f"{key}: column {column!r} in {dataset.location} is {kind}; allowed: {allowed}")
-    return width or _commonest_length(dataset, column)
-
-
-def _commonest_length(dataset: Dataset, column: str) -> int:
-    """Return the length that most lists of a column have in the whole run; of equally common ones the longest.
-
-    The column is read once for this, because a length taken from one shard would depend on how the data is cut.
+    Args:
+        pairing: as planned so far.
+        failed: its mode.
+        why: what did not hold.
     """
-    total = np.zeros(1, dtype=np.int64)
-    for number, shard in enumerate(dataset.shards):
-        for table in dataset.read(number, [column], 0, shard.rows, _BATCH_ROWS):
-            found = lengths(table[column])
-            total = np.pad(total, (0, max(len(found) - len(total), 0)))
-            total[: len(found)] += found
-    return int(len(total) - 1 - np.argmax(total[::-1])) or 1
+    return _chosen(pairing, {failed: why})
 
 
-def _mode(labels: Dataset, predictions: Dataset, key: tuple[str, ...]) -> Mode:
+def _chosen(pairing: Pairing, failed: Mapping[Mode, str]) -> Pairing:
+    """Choose the cheapest mode that is legal, in the order of their cost, after those that failed."""
+    modes: tuple[Mode, ...] = (*_OBSTACLES, "spill")
+    tried = [f"{mode} was tried: {why}" for mode, why in failed.items()]
+    start = max((modes.index(mode) + 1 for mode in failed), default=0)
+    if not pairing.key:
+        _check_positions(pairing.predictions, pairing.labels)
+        return replace(pairing, mode="position")
+    facts = [*(why for why in pairing.why if failed), *tried]
+    for mode in modes[start:]:
+        obstacle = _OBSTACLES[mode](pairing) if mode in _OBSTACLES else None
+        if obstacle is None:
+            return replace(pairing, mode=mode, why=tuple(facts))
+        facts.append(f"not {mode}: {obstacle}")
+    raise AssertionError("a spill join is always legal")
+
+
+def _no_position(pairing: Pairing) -> str | None:
+    here, there = ([shard.rows for shard in side.shards] for side in (pairing.predictions, pairing.labels))
+    if here != there:
+        return "the shards do not have the same numbers of rows"
+    kinds = [logical_type(side.schema.field(pairing.key[0]).type) for side in (pairing.predictions, pairing.labels)]
+    if len(pairing.key) > 1 or not all(is_ordered([kind]) for kind in kinds):
+        return "only a single signed integer key proves by its order that no key occurs twice"
+    return None if _first_keys_agree(pairing) else "the keys of the first rows differ"
+
+
+def _no_shard(pairing: Pairing) -> str | None:
+    left, right = pairing.predictions.shards, pairing.labels.shards
+    if len(left) != len(right) or len(left) < 2:
+        return f"there are {len(left)} and {len(right)} shards; equally many, at least 2, could pair"
+    hashes = 24 * (pairing.predictions.rows + pairing.labels.rows)
+    if hashes > pairing.budget.memory // 2:
+        return "the keys are too many to prove in memory that none occurs in two shards"
+    sizes = (
+        one.rows * pairing.row_bytes("predictions") + other.rows * pairing.row_bytes("labels")
+        for one, other in zip(left, right, strict=True)
+    )
+    if max(sizes) > 2 * pairing.budget.piece:
+        return "a pair of shards does not fit in memory"
+    return None if _shards_share_keys(pairing) else "shards at the same place do not hold the same keys"
+
+
+def _no_broadcast(pairing: Pairing) -> str | None:
+    size, limit = pairing.side_bytes("labels"), pairing.budget.index
+    return None if size <= limit else f"the labels take about {shown_size(size)} of {shown_size(limit)} for them"
+
+
+def _no_merge(pairing: Pairing) -> str | None:
+    found = replace(pairing, mode="merge").pieces
+    return None if found else "the row groups give no ranges of the key, or these overlap too much"
+
+
+# Cheapest first: what stands in the way, or None. A spill join is legal whatever the data.
+_OBSTACLES: dict[Mode, Callable[[Pairing], str | None]] = {
+    "position": _no_position,
+    "shard": _no_shard,
+    "broadcast": _no_broadcast,
+    "merge": _no_merge,
+}
+
+
+def _check_positions(predictions: Dataset, labels: Dataset) -> None:
     here, there = ([shard.rows for shard in dataset.shards] for dataset in (predictions, labels))
-    if not key:
-        _check_positions(predictions, labels, here, there)
-        return "position"
-    kinds = [logical_type(labels.schema.field(column).type) for column in key]
-    if here == there and is_ordered(kinds) and is_ordered([logical_type(predictions.schema.field(key[0]).type)]):
-        return "position" if _first_keys_agree(labels, predictions, key) else "join"
-    return "join"
-
-
-def _check_positions(predictions: Dataset, labels: Dataset, here: Sequence[int], there: Sequence[int]) -> None:
     if len(here) != len(there):
         found = f"{predictions.location} has {_count(len(here), 'shard')}, {labels.location} has {len(there)}"
         raise InputError(
@@ -477,12 +475,48 @@ def _check_positions(predictions: Dataset, labels: Dataset, here: Sequence[int],
             )
 
 
-def _first_keys_agree(labels: Dataset, predictions: Dataset, key: Sequence[str]) -> bool:
+def _first_keys_agree(pairing: Pairing) -> bool:
     """Whether the first rows pair by position; only a guess at the cheapest plan, the run compares every key."""
-    number = next((n for n, shard in enumerate(labels.shards) if shard.rows), None)
+    number = next((n for n, shard in enumerate(pairing.labels.shards) if shard.rows), None)
     if number is None:
         return True
-    stop = min(labels.shards[number].rows, _SNIFFED_ROWS)
-    tables = [next(dataset.read(number, list(key), 0, stop, stop)) for dataset in (labels, predictions)]
-    first, second = (read_keys([table[column] for column in key]) for table in tables)
+    first, second = (_sniffed(pairing.side(side), number, pairing.key) for side in SIDES)
     return first.same(second)
+
+
+def _shards_share_keys(pairing: Pairing) -> bool:
+    """Whether half of the keys of some pair of shards have a partner there; the run verifies all of them."""
+    sizes = [
+        (left.rows + right.rows, number)
+        for number, (left, right) in enumerate(zip(pairing.predictions.shards, pairing.labels.shards, strict=True))
+        if left.rows and right.rows
+    ]
+    if not sizes:
+        return False
+    _, number = min(sizes)
+    mine, others = (_sniffed(pairing.side(side), number, pairing.key, rows=None) for side in SIDES)
+    shared = np.isin(mine.low ^ mine.high, others.low ^ others.high)
+    return int(np.count_nonzero(shared)) * 2 >= min(len(mine), len(others))
+
+
+def _sniffed(dataset: Dataset, number: int, key: Sequence[str], rows: int | None = _SNIFFED_ROWS) -> Keys:
+    shard = dataset.shards[number]
+    stop = shard.rows if rows is None else min(shard.rows, rows)
+    tables = dataset.read(shard, list(key), 0, stop, max(stop, 1))
+    return Keys.concatenate([read_keys([table[column] for column in key]) for table in tables])
+
+
+def check_pins(before: Plan, after: Plan) -> None:
+    """Check that a plan made again, after a shard went to quarantine, rests on the same files.
+
+    Raises:
+        InputChanged: a shard changed in between.
+    """
+    old, new = ({shard.path: shard.pinned for shard in _all_shards(plan)} for plan in (before, after))
+    for path, pinned in new.items():
+        if old.get(path, pinned) != pinned:
+            raise InputChanged(path, "it was replaced during the run")
+
+
+def _all_shards(plan: Plan) -> Iterator[Shard]:
+    return (shard for pairing in plan.pairings for side in SIDES for shard in pairing.side(side).shards)

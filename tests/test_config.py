@@ -28,6 +28,8 @@ models:
   candidate: {path: data/diamonds/predictions, prediction: yhat}
   baseline:  {path: [a.parquet, b.parquet], prediction: [p0, p1, p2]}
 key: diamond_id
+duplicates: drop
+order_by: null
 weight: null
 losses:
   - mean_absolute_error
@@ -39,7 +41,10 @@ slices:
   - {column: carat, bins: [0.5, 1.0, 2.0]}
 convention: keras
 on_invalid: count
+on_bad_shard: quarantine
 output: reports
+work: scratch
+memory: 2GiB
 cluster: null
 """
 

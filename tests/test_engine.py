@@ -185,7 +185,9 @@ def test_a_local_cluster_listens_on_this_machine_only(
 
 def test_plan_describes_itself(values: dict[str, Any]) -> None:
     shown = dict(make_plan(parse_config(values)).describe())
-    assert shown["alignment"].startswith("by shard and position, id compared row by row; if one differs: join by id")
+    assert shown["alignment"].startswith(
+        "position: by shard and row, id compared row by row; if one differs, rows are joined"
+    )
     assert "3,000 rows in 30 shards" in shown["labels"]
 
 
@@ -193,7 +195,8 @@ def test_join_says_how_much_memory_it_takes(values: dict[str, Any], tmp_path: Pa
     labels = pa.table({"id": np.arange(3000)[::-1], "y": np.zeros(3000)})
     values["labels"]["path"] = write_shards(tmp_path / "reversed", [labels])
     shown = dict(make_plan(parse_config(values)).describe())
-    assert "join by id, about 0.1 MiB of labels held in memory" in shown["alignment"]
+    assert shown["alignment"] == "broadcast: by id, with all labels in memory"
+    assert "holds about 120.1 KiB of labels" in shown["cost"]
 
 
 def test_two_models_in_two_datasets(values: dict[str, Any], tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_two_models_in_two_datasets(values: dict[str, Any], tmp_path: Path) -> N
     ledger = {(row["dataset"], row["model"], row["reason"]): row["rows"] for row in report.ledger.to_pylist()}
     assert ledger["predictions", "other", "no_label"] == 500
     assert ledger["labels", "other", "no_prediction"] == 1000
-    assert [one["mode"] for one in report.run["alignment"]] == ["position", "join"]
+    assert [one["mode"] for one in report.run["alignment"]] == ["position", "broadcast"]
 
 
 def test_no_rows_at_all(values: dict[str, Any], tmp_path: Path) -> None:

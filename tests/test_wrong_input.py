@@ -288,4 +288,4 @@ def test_flipped_bits_with_checksums_are_found(good: Config, tmp_path: Path) -> 
     path.write_bytes(bytes(content))
     good |= {"key": None, "slices": [], "labels": {"path": str(path), "label": "p"}}
     good["models"] = {"m": {"path": str(path), "prediction": "p"}}
-    assert "checked.parquet: rows 0 to 5000" in refusal(good)
+    assert "checked.parquet: could not read row group 0, column 'p'" in refusal(good)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
 from pyarrow import types
 
-from lossops.data.formats import fingerprint, open_reader
-from lossops.data.storage import FoundFile, find_files
-from lossops.errors import InputError, ShardError, nearest
+from lossops.data.formats import Bounds, fingerprint, open_reader
+from lossops.data.storage import FoundFile, current_version, find_files, one_line
+from lossops.errors import InputChanged, InputError, ShardError, nearest
 
-__all__ = ["Dataset", "Shard", "logical_type", "open_dataset"]
+__all__ = ["Dataset", "Quarantined", "Shard", "logical_type", "open_dataset", "validate"]
 
 _FOOTER_THREADS = 16
+_PROBE_ROWS = 1 << 12
+_MOST_UNFOLDED = 1 << 30  # bytes of a row group that is mostly repetition
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # what reads back as the same text: "01" stays text
 
 
@@ -29,12 +31,35 @@ class Shard:
     Args:
         file: where it is.
         groups: rows in each part that can be read without the others.
-        fingerprint: changes when the file does.
+        fingerprint: digest of its size and its end.
+        bounds: for each group the range of the key, where it is asked for and the file tells.
     """
 
     file: FoundFile
     groups: tuple[int, ...]
     fingerprint: str
+    bounds: tuple[Bounds | None, ...] = ()
+
+    @property
+    def pinned(self) -> str:
+        """What it is known by: another text is another file."""
+        return f"{self.path}\0{self.file.size}\0{self.file.version}\0{self.fingerprint}"
+
+    def check_unchanged(self) -> None:
+        """Check that the file is still the one that was opened.
+
+        Raises:
+            InputChanged: it is not.
+        """
+        found = current_version(self.file.storage, self.path)
+        if found is None:
+            raise InputChanged(self.path, "it vanished")
+        if found[0] != self.file.size:
+            raise InputChanged(self.path, f"it changed from {self.file.size} to {found[0]} bytes")
+        if found[1] != self.file.version:
+            raise InputChanged(self.path, "it was written again")
+        if fingerprint(self.file.storage, self.path, self.file.size) != self.fingerprint:
+            raise InputChanged(self.path, "its end changed")
 
     @property
     def path(self) -> str:
@@ -48,6 +73,27 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Quarantined:
+    """A shard that is left out.
+
+    Args:
+        path: of the file.
+        place: among all files of the dataset.
+        problem: what is wrong with it.
+        rows: that it claims to have; None if that cannot be read.
+        bytes: on storage.
+        fingerprint: as of `Shard`; None if it cannot be read.
+    """
+
+    path: str
+    place: int
+    problem: str
+    rows: int | None
+    bytes: int
+    fingerprint: str | None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Shards of one schema.
 
@@ -55,11 +101,49 @@ class Dataset:
         location: as the config names it.
         shards: in the order of the rows.
         schema: the columns of every shard, by name; partition columns come last.
+        locations: all that the config names.
+        quarantined: shards that are left out.
     """
 
     location: str
     shards: tuple[Shard, ...]
     schema: pa.Schema
+    locations: tuple[str, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
+
+    @property
+    def rows_quarantined(self) -> int:
+        """Rows of shards that are left out, as far as they are known."""
+        return sum(one.rows or 0 for one in self.quarantined)
+
+    def without(self, places: Collection[int], problem: str) -> Dataset:
+        """The same dataset, with the shards at some places among all files in quarantine as well."""
+        taken = {one.place for one in self.quarantined}
+        free = [place for place in range(len(self.shards) + len(taken)) if place not in taken]
+        placed = list(zip(free, self.shards, strict=True))
+        bad = [
+            Quarantined(shard.path, place, problem, shard.rows, shard.file.size, shard.fingerprint)
+            for place, shard in placed
+            if place in places
+        ]
+        kept = tuple(shard for place, shard in placed if place not in places)
+        return replace(self, shards=kept, quarantined=(*self.quarantined, *bad))
+
+    def verify(self) -> None:
+        """Check that the files are still those that were opened, by listing them again.
+
+        Raises:
+            InputChanged: one changed, vanished or appeared.
+        """
+        known = {shard.path: (shard.file.size, shard.file.version) for shard in self.shards}
+        found = {file.path: (file.size, file.version) for file in find_files(self.locations)}
+        for path in found.keys() - known.keys() - {one.path for one in self.quarantined}:
+            raise InputChanged(path, "it appeared")
+        for path, pinned in known.items():
+            if path not in found:
+                raise InputChanged(path, "it vanished")
+            if found[path] != pinned:
+                raise InputChanged(path, "it was written again")
 
     @cached_property
     def rows(self) -> int:
@@ -89,12 +173,12 @@ class Dataset:
         return self.schema.field(places[0]).type
 
     def read(
-        self, shard: int, columns: Sequence[str], start: int, stop: int, rows: int, categories: Sequence[str] = ()
+        self, shard: Shard, columns: Sequence[str], start: int, stop: int, rows: int, categories: Sequence[str] = ()
     ) -> Iterator[pa.Table]:
         """Yield rows ``start`` to ``stop - 1`` of a shard in tables of exactly ``rows`` rows (the last may be shorter).
 
         Args:
-            shard: its number.
+            shard: one of this dataset.
             columns: which columns, in this order.
             start, stop: row range in the shard.
             rows: rows in a table.
@@ -102,14 +186,37 @@ class Dataset:
 
         Raises:
             ShardError: the file is damaged.
+            InputChanged: it is not the file that was opened when the dataset was.
         """
-        chosen = self.shards[shard]
         try:
-            yield from _exact_tables(self._batches(chosen, columns, start, stop, rows, categories), rows)
-        except ShardError:
+            for table in _exact_tables(self._batches(shard, columns, start, stop, rows, categories), rows):
+                validate(table)
+                yield table
+        except InputChanged:
             raise
         except Exception as error:  # readers of damaged files raise errors of many classes
-            raise ShardError(chosen.path, f"rows {start} to {stop}: {' '.join(str(error).split())}") from error
+            _check_unchanged(shard)
+            if isinstance(error, InputError):
+                raise
+            if isinstance(error, OSError) and error.errno is not None:  # the storage's, not the reader's
+                raise InputError(f"could not read {shard.path}: {one_line(error)}") from error
+            where = self._culprit(shard, columns, start, stop) or f"rows {start} to {stop}"
+            raise ShardError(shard.path, f"could not read {where}: {one_line(error)}") from error
+        _check_unchanged(shard)
+
+    def _culprit(self, shard: Shard, columns: Sequence[str], start: int, stop: int) -> str | None:
+        """Return the first row group and column that cannot be read by themselves."""
+        partition = dict(shard.file.partition)
+        first, last, _ = _covering(shard.groups, start, stop)
+        for group in range(first, last):
+            for column in (column for column in columns if column not in partition):
+                try:
+                    reader = open_reader(shard.file.storage, shard.path)
+                    for batch in reader.batches([column], group, group + 1, _PROBE_ROWS):
+                        validate(pa.table(batch))
+                except Exception:  # whatever it was when all were read together
+                    return f"row group {group}, column {column!r}"
+        return None
 
     def _batches(
         self, shard: Shard, columns: Sequence[str], start: int, stop: int, rows: int, categories: Sequence[str]
@@ -120,6 +227,11 @@ class Dataset:
         reader = open_reader(shard.file.storage, shard.path, [name for name in categories if name in stored])
         if not stored:  # only partition columns are asked for: any column tells how many rows there are
             stored = [reader.schema.names[0]]
+        for group in range(first, last):
+            size = reader.unfolded(stored, group)
+            if size > _MOST_UNFOLDED:
+                found = f"row group {group} would unfold to {size:,} bytes, far more than it has on storage"
+                raise ShardError(shard.path, f"{found}; allowed: at most {_MOST_UNFOLDED:,}")
         at = before
         for batch in reader.batches(stored, first, last, rows):
             low, high = max(start - at, 0), min(stop - at, batch.num_rows)
@@ -144,6 +256,24 @@ class Dataset:
     def _typed(self, name: str, column: pa.Array) -> pa.Array:
         # A shard in which every value is missing may store the column without a type.
         return column.cast(self.schema.field(name).type) if types.is_null(column.type) else column
+
+
+def _check_unchanged(shard: Shard) -> None:
+    try:
+        shard.check_unchanged()
+    except OSError as error:
+        raise InputError(f"could not read {shard.path} again: {one_line(error)}") from error
+
+
+def validate(table: pa.Table) -> None:
+    """Check values that could point outside of their buffers or are no text.
+
+    Raises:
+        pyarrow.ArrowInvalid: one does.
+    """
+    for column in table.columns:
+        if not types.is_primitive(column.type):
+            column.validate(full=True)
 
 
 def _covering(groups: Sequence[int], start: int, stop: int) -> tuple[int, int, int]:
@@ -194,8 +324,20 @@ def logical_type(kind: pa.DataType) -> pa.DataType:  # noqa: PLR0911 - one retur
     return kind
 
 
-def open_dataset(locations: Sequence[str]) -> Dataset:
+def open_dataset(
+    locations: Sequence[str],
+    *,
+    tolerate: bool = False,
+    quarantined: Mapping[str, str] | None = None,
+    bounds_of: str | None = None,
+) -> Dataset:
     """Find the files, read their schemas and row counts, and check that they fit together.
+
+    Args:
+        locations: files, folders, globs or URLs.
+        tolerate: whether shards that do not open, or differ from most others, are left out instead of refused.
+        quarantined: paths of shards that are to be left out, and why.
+        bounds_of: an integer, date or time column whose range in each row group is wanted.
 
     Raises:
         InputError: a location names nothing, or partition folders differ.
@@ -203,19 +345,74 @@ def open_dataset(locations: Sequence[str]) -> Dataset:
     """
     files = find_files(locations)
     with ThreadPoolExecutor(_FOOTER_THREADS) as threads:
-        opened = list(threads.map(_open_shard, files))
+        tried = list(threads.map(lambda file: _open_shard(file, bounds_of), files))
+    bad = {file.path: str(why) for file in files if (why := (quarantined or {}).get(file.path)) is not None}
+    opened: list[tuple[Shard, pa.Schema]] = []
+    for file, found in zip(files, tried, strict=True):
+        if isinstance(found, ShardError):
+            if not tolerate:
+                raise found
+            bad.setdefault(file.path, found.problem)
+        elif file.path not in bad:
+            opened.append(found)
+    if tolerate:
+        opened = _of_the_commonest_schema(opened, bad)
+    known = {one[0].path: one[0] for one in tried if not isinstance(one, ShardError)}
+    left_out = tuple(
+        _quarantined(file, place, bad[file.path], known.get(file.path))
+        for place, file in enumerate(files)
+        if file.path in bad
+    )
+    if not opened:
+        raise ShardError(left_out[0].path, f"{left_out[0].problem}; no shard is left")
     stored = _common_schema(opened)
     partition = _partition_fields(files)
     for field in partition:
         if field.name in stored.names:
             raise InputError(f"{files[0].path}: column {field.name!r} is both in the file and in the folder's name")
     location = locations[0] if len(locations) == 1 else f"{locations[0]} and {len(locations) - 1} more"
-    return Dataset(location, tuple(shard for shard, _ in opened), pa.schema([*stored, *partition]))
+    shards = tuple(shard for shard, _ in opened)
+    return Dataset(location, shards, pa.schema([*stored, *partition]), tuple(locations), left_out)
 
 
-def _open_shard(file: FoundFile) -> tuple[Shard, pa.Schema]:
-    reader = open_reader(file.storage, file.path)
-    return Shard(file, reader.groups, fingerprint(file.storage, file.path, file.size)), reader.schema
+def _quarantined(file: FoundFile, place: int, problem: str, shard: Shard | None) -> Quarantined:
+    rows, digest = (None, None) if shard is None else (shard.rows, shard.fingerprint)
+    return Quarantined(file.path, place, problem, rows, file.size, digest)
+
+
+def _open_shard(file: FoundFile, bounds_of: str | None) -> tuple[Shard, pa.Schema] | ShardError:
+    try:
+        reader = open_reader(file.storage, file.path)
+        digest = fingerprint(file.storage, file.path, file.size)
+        bounds = () if bounds_of is None else reader.bounds(bounds_of)
+        return Shard(file, reader.groups, digest, bounds), reader.schema
+    except ShardError as error:
+        return error
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"could not read {file.path}: {one_line(error)}") from error
+    except Exception as error:  # as when it is read
+        return ShardError(file.path, f"could not read its end: {one_line(error)}")
+
+
+def _of_the_commonest_schema(
+    opened: Sequence[tuple[Shard, pa.Schema]], bad: dict[str, str]
+) -> list[tuple[Shard, pa.Schema]]:
+    """Return the shards whose columns are those of most; the others are added to ``bad``."""
+    if not opened:
+        return []
+    named = [tuple(sorted((field.name, str(logical_type(field.type))) for field in schema)) for _, schema in opened]
+    usual = Counter(named).most_common(1)[0][0]
+    reference = opened[named.index(usual)]
+    kept = []
+    for one in opened:
+        try:
+            _common_schema([reference, one])
+            kept.append(one)
+        except ShardError as error:
+            bad[one[0].path] = error.problem if error.shard == one[0].path else str(error)
+    return kept
 
 
 def _common_schema(opened: Sequence[tuple[Shard, pa.Schema]]) -> pa.Schema:

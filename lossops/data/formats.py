@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -11,11 +13,21 @@ import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 from pyarrow import fs, ipc
 
-from lossops.errors import ShardError
+from lossops.errors import InputError, ShardError
 
-__all__ = ["Reader", "fingerprint", "open_reader"]
+__all__ = ["Bounds", "Reader", "fingerprint", "open_reader"]
 
 _TAIL = 1 << 16
+_MOST_FOOTER = 1 << 28  # bytes
+_MOST_UNFOLDING = 100  # bytes in memory for one on storage, beyond which a claim is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The smallest and largest key of a row group, as a signed number."""
+
+    low: int
+    high: int
 
 
 class Reader(Protocol):
@@ -29,6 +41,12 @@ class Reader(Protocol):
     schema: Any
     groups: tuple[int, ...]
 
+    def bounds(self, column: str) -> tuple[Bounds | None, ...]:
+        """Return the range of an integer, date or time column in each group, None where the file does not tell."""
+
+    def unfolded(self, columns: Sequence[str], group: int) -> int:
+        """Return the bytes that a group claims to unfold to, where that is far more than it has on storage; else 0."""
+
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the columns of groups ``first`` to ``last - 1``, in order, in batches of about ``rows`` rows."""
 
@@ -40,10 +58,31 @@ class _Parquet:
             read_dictionary=list(categories),
             page_checksum_verification=True,
             pre_buffer=False,
+            thrift_string_size_limit=_MOST_FOOTER,
         )
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
         self.groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+
+    def bounds(self, column: str) -> tuple[Bounds | None, ...]:
+        metadata, place = self._file.metadata, self.schema.get_field_index(column)
+        if place < 0 or self._is_nested():
+            return (None,) * len(self.groups)
+        return tuple(_bounds(metadata.row_group(i).column(place).statistics) for i in range(len(self.groups)))
+
+    def _is_nested(self) -> bool:
+        return len(self._file.schema) != len(self.schema)
+
+    def unfolded(self, columns: Sequence[str], group: int) -> int:
+        details = self._file.metadata.row_group(group)
+        chunks = (details.column(i) for i in range(details.num_columns))
+        wanted = set(columns)
+        return sum(
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if chunk.path_in_schema.split(".")[0] in wanted
+            and chunk.total_uncompressed_size > _MOST_UNFOLDING * max(chunk.total_compressed_size, 1)
+        )
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
         yield from self._file.iter_batches(
@@ -51,7 +90,36 @@ class _Parquet:
         )
 
 
-class _ArrowIpc:
+def _bounds(statistics: Any) -> Bounds | None:
+    if statistics is None or not statistics.has_min_max:
+        return None
+    low, high = _signed(statistics.min), _signed(statistics.max)
+    return None if low is None or high is None or low > high else Bounds(low, high)
+
+
+def _signed(value: object) -> int | None:
+    """Return what `lossops.data.keys` makes of an integer or date, if that is one signed number."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else None
+    is_date = isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+    return (value - dt.date(1970, 1, 1)).days if is_date and isinstance(value, dt.date) else None
+
+
+class _Untold:
+    """What formats without a footer full of facts have in common."""
+
+    groups: tuple[int, ...]
+
+    def bounds(self, column: str) -> tuple[Bounds | None, ...]:
+        return (None,) * len(self.groups)
+
+    def unfolded(self, columns: Sequence[str], group: int) -> int:
+        return 0
+
+
+class _ArrowIpc(_Untold):
     def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
         self._file = ipc.open_file(storage.open_input_file(path))
         self.schema = self._file.schema
@@ -64,9 +132,7 @@ class _ArrowIpc:
             yield batch.select(list(columns))
 
 
-class _Csv:
-    groups: tuple[int, ...]
-
+class _Csv(_Untold):
     def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
         self._storage, self._path = storage, path
         stream = self._open([])
@@ -104,12 +170,17 @@ def open_reader(storage: fs.FileSystem, path: str, categories: Sequence[str] = (
 
     Raises:
         ShardError: the file is not readable as that format.
+        InputError: the storage does not give it.
     """
     format_name, reader = next(
         (_READERS[ending] for ending in _READERS if path.lower().endswith(ending)), _READERS[".parquet"]
     )
     try:
         return reader(storage, path, categories)
+    except OSError as error:
+        if error.errno is not None:  # the storage's, not the reader's
+            raise InputError(f"could not open {path}: {' '.join(str(error).split())}") from error
+        raise ShardError(path, f"not a readable {format_name} file: {' '.join(str(error).split())}") from error
     except Exception as error:  # readers of damaged files raise errors of many classes
         raise ShardError(path, f"not a readable {format_name} file: {' '.join(str(error).split())}") from error
 

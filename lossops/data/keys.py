@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,9 @@ from pyarrow import types
 
 from lossops.data.columns import whole_column
 from lossops.errors import InputError
-from lossops.kernels.hashing import combine_keys, hash_bytes
+from lossops.kernels.hashing import combine_keys, hash_bytes, hash_keys
 
-__all__ = ["Keys", "check_key_types", "is_ordered", "read_keys"]
+__all__ = ["Keys", "Order", "check_key_types", "check_order_type", "is_ordered", "read_keys", "read_order"]
 
 _DECIMAL = pa.decimal256(76, 38)
 _TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -51,6 +52,21 @@ class Keys:
     def concatenate(cls, parts: Sequence[Keys]) -> Keys:
         """The keys of all parts, in order."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("high", "low", "null")))
+
+    def take(self, rows: npt.NDArray[Any]) -> Keys:
+        """The keys of some rows, by their places or a mask."""
+        return Keys(self.high[rows], self.low[rows], self.null[rows])
+
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """A 64-bit hash of each key, uint64 [rows]; one to one for keys of one integer."""
+        found = np.empty(len(self), dtype=np.uint64)
+        hash_keys(self.high, self.low, found)
+        return found
+
+
+# uint64 [rows] that compare as the values do, and whether there is a value, bool [rows].
+Order = tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]
+_SIGN = np.uint64(1 << 63)
 
 
 def _kind(kind: pa.DataType) -> str | None:
@@ -89,6 +105,37 @@ def check_key_types(column: str, left: tuple[str, pa.DataType], right: tuple[str
         raise InputError(
             f"key: {column!r} is {left[1]} in {left[0]} and {right[1]} in {right[0]}; allowed: one kind on both sides"
         )
+
+
+def check_order_type(column: str, location: str, kind: pa.DataType) -> None:
+    """Check that a column can choose among rows of one key.
+
+    Raises:
+        InputError: its values have no order that rows could be chosen by.
+    """
+    tests = (types.is_integer, types.is_boolean, types.is_floating, types.is_date, types.is_timestamp)
+    if not any(test(kind) for test in tests):
+        raise InputError(f"order_by: {column!r} is {kind} in {location}; allowed: number, date, timestamp")
+
+
+def read_order(column: pa.ChunkedArray) -> Order:
+    """Return a column as numbers that compare as its values do, and where it has a value; NaN is none."""
+    whole = whole_column(column)
+    known = ~whole.is_null().to_numpy(zero_copy_only=False)
+    kind = whole.type
+    if types.is_floating(kind):
+        floats = whole.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False) + 0.0  # -0.0 is 0.0
+        known &= ~np.isnan(floats)
+        bits = floats.view(np.uint64)
+        return np.where(bits >= _SIGN, ~bits, bits | _SIGN), known
+    if types.is_uint64(kind):
+        return whole.fill_null(0).to_numpy(zero_copy_only=False), known
+    if types.is_date32(kind):
+        whole = whole.cast(pa.int32())
+    elif types.is_boolean(kind):
+        whole = whole.cast(pa.uint8())
+    numbers = whole.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    return numbers.view(np.uint64) ^ _SIGN, known
 
 
 def is_ordered(kinds: Sequence[pa.DataType]) -> bool:

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from lossops.errors import InputError, nearest
 
-__all__ = ["NULL_PARTITION", "FoundFile", "find_files", "open_storage"]
+__all__ = ["NULL_PARTITION", "FoundFile", "current_version", "find_files", "one_line", "open_storage"]
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
@@ -30,13 +30,43 @@ class FoundFile:
         storage: the filesystem it lies on.
         path: its path there.
         size: bytes.
+        version: changes when the file is written again: inode and time of modification, or what the storage has.
         partition: (column, value) for each ``column=value`` folder below the dataset's root; None is null.
     """
 
     storage: fs.FileSystem
     path: str
     size: int
+    version: str
     partition: tuple[tuple[str, str | None], ...]
+
+
+# What object stores call the version of a file, the surest first.
+_VERSION_KEYS = ("ETag", "etag", "generation", "version_id", "md5", "mtime", "LastModified", "last_modified", "created")
+
+
+def _version(storage: fs.FileSystem, info: fs.FileInfo) -> str:
+    if isinstance(storage, fs.LocalFileSystem):
+        status = os.stat(info.path)
+        return f"{status.st_ino} {status.st_mtime_ns}"
+    if isinstance(storage, fs.PyFileSystem) and isinstance(storage.handler, fs.FSSpecHandler):
+        details = storage.handler.fs.info(info.path)
+        return " ".join(f"{key} {details[key]}" for key in _VERSION_KEYS if details.get(key))
+    return str(info.mtime_ns)
+
+
+def current_version(storage: fs.FileSystem, path: str) -> tuple[int, str] | None:
+    """Return the size and version of a file as they are now, or None if it is gone.
+
+    Raises:
+        OSError: the storage does not tell.
+    """
+    _forget_listings(storage)
+    try:
+        info = storage.get_file_info(path)
+        return (info.size, _version(storage, info)) if info.type == fs.FileType.File else None
+    except FileNotFoundError:
+        return None
 
 
 def open_storage(location: str) -> tuple[fs.FileSystem, str]:
@@ -52,15 +82,22 @@ def open_storage(location: str) -> tuple[fs.FileSystem, str]:
     except pa.ArrowException:
         pass  # not a scheme of pyarrow's own: fsspec knows more
     except OSError as error:
-        raise InputError(f"{location}: {_one_line(error)}") from error
+        raise InputError(f"{location}: {one_line(error)}") from error
     try:
         files, path = fsspec.url_to_fs(location)
     except (ValueError, ImportError) as error:
-        raise InputError(f"{location}: {_one_line(error)}") from error
+        raise InputError(f"{location}: {one_line(error)}") from error
     return fs.PyFileSystem(fs.FSSpecHandler(files)), path
 
 
-def _one_line(error: Exception) -> str:
+def _forget_listings(storage: fs.FileSystem) -> None:
+    """Make a filesystem that remembers what it listed look again."""
+    if isinstance(storage, fs.PyFileSystem) and isinstance(storage.handler, fs.FSSpecHandler):
+        storage.handler.fs.invalidate_cache()
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, in one line."""
     return " ".join(str(error).split())
 
 
@@ -86,10 +123,11 @@ def find_files(locations: Sequence[str]) -> list[FoundFile]:
 
 def _find(location: str) -> list[FoundFile]:
     storage, path = open_storage(location)
+    _forget_listings(storage)
     try:
         found = _glob(storage, path) if _WILDCARD.search(path) else _file_or_folder(storage, location, path)
     except OSError as error:
-        raise InputError(f"{location}: {_one_line(error)}") from error
+        raise InputError(f"could not list {location}: {one_line(error)}") from error
     if not found:
         raise InputError(f"{location}: no data file here; files whose name begins with '_' or '.' are passed over")
     return found
@@ -100,7 +138,7 @@ def _file_or_folder(storage: fs.FileSystem, location: str, path: str) -> list[Fo
     if info.type == fs.FileType.NotFound:
         raise InputError(f"{location}: no such file or folder{_hint(storage, path)}")
     if info.type == fs.FileType.File:
-        return [FoundFile(storage, info.path, info.size, ())]
+        return [FoundFile(storage, info.path, info.size, _version(storage, info), ())]
     return [_found(storage, path, entry) for entry in _below(storage, path)]
 
 
@@ -130,7 +168,7 @@ def _found(storage: fs.FileSystem, root: str, entry: fs.FileInfo) -> FoundFile:
     folders = entry.path[len(root.rstrip("/")) :].strip("/").split("/")[:-1]
     pairs = (folder.partition("=") for folder in folders if "=" in folder)
     partition = tuple((unquote(column), _partition_value(value)) for column, _, value in pairs)
-    return FoundFile(storage, entry.path, entry.size, partition)
+    return FoundFile(storage, entry.path, entry.size, _version(storage, entry), partition)
 
 
 def _partition_value(value: str) -> str | None:

@@ -13,9 +13,25 @@ import numpy.typing as npt
 
 from lossops.kernels.jit import inline, jit
 
-__all__ = ["ABSENT", "combine_keys", "find_keys", "hash_bytes", "index_keys", "index_size", "strictly_increasing"]
+__all__ = [
+    "ABSENT",
+    "ORDERED",
+    "TIED",
+    "UNORDERED",
+    "choose_rows",
+    "combine_keys",
+    "find_keys",
+    "group_keys",
+    "hash_bytes",
+    "hash_keys",
+    "index_size",
+    "pair_rows",
+    "sort_by_bucket",
+    "strictly_increasing",
+]
 
 ABSENT = -1
+UNORDERED, ORDERED, TIED = 0, 1, 2  # whether a row may be chosen among those of its key, see `choose_rows`
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
 _M1, _M2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _N1, _N2, _FIVE = np.uint64(0x52DCE729), np.uint64(0x38495AB5), np.uint64(5)
@@ -107,30 +123,148 @@ def _slot(high: Any, low: Any, mask: int) -> Any:
 
 
 @jit
-def index_keys(high: Any, low: Any, skip: Any, slots: Any, duplicate: Any) -> None:
-    """Enter rows into an index and mark every row whose key occurs more than once.
+def hash_keys(high: Any, low: Any, hashes: Any) -> None:
+    """Hash keys to 64 bits, in another way than the slots of an index; one to one for keys of one integer.
+
+    Args:
+        high, low: uint64 [rows].
+        hashes: uint64 [rows], written.
+    """
+    for i in range(high.shape[0]):
+        hashes[i] = _finish(high[i] * _C1 + _finish(low[i]))
+
+
+@jit
+def sort_by_bucket(hashes: Any, shift: int, starts: Any, order: Any) -> None:
+    """Sort rows by the leading bits of their hash, rows of a bucket in their order.
+
+    Args:
+        hashes: uint64 [rows].
+        shift: 64 minus the number of bits that are the bucket; 64 for a single bucket.
+        starts: int64 [buckets + 1], all 0; written: where each bucket begins.
+        order: int64 [rows], written: the rows bucket by bucket.
+    """
+    for i in range(hashes.shape[0]):
+        starts[_bucket(hashes[i], shift) + 1] += 1
+    for bucket in range(1, starts.shape[0]):
+        starts[bucket] += starts[bucket - 1]
+    at = starts.copy()
+    for i in range(hashes.shape[0]):
+        bucket = _bucket(hashes[i], shift)
+        order[at[bucket]] = i
+        at[bucket] += 1
+
+
+@inline
+def _bucket(hashed: Any, shift: int) -> Any:
+    return np.int64(hashed >> np.uint64(shift)) if shift < 64 else np.int64(0)
+
+
+@jit
+def group_keys(high: Any, low: Any, skip: Any, slots: Any, first: Any) -> int:
+    """Enter rows into an index, and find the first row of each row's key.
 
     Args:
         high, low: uint64 [rows].
         skip: bool [rows], rows that have no key.
         slots: int32 [index_size(rows)], all ``ABSENT``; written: the first row of each key.
-        duplicate: bool [rows], all False; written.
+        first: int64 [rows], written; ``ABSENT`` where there is no key.
+
+    Returns:
+        The number of different keys.
     """
     mask = slots.shape[0] - 1
+    different = 0
     for i in range(high.shape[0]):
+        first[i] = ABSENT
         if skip[i]:
             continue
         at = _slot(high[i], low[i], mask)
-        while True:
+        while slots[at] >= 0:
             row = slots[at]
-            if row < 0:
-                slots[at] = i
-                break
             if high[row] == high[i] and low[row] == low[i]:
-                duplicate[row] = True
-                duplicate[i] = True
+                first[i] = row
                 break
             at = (at + 1) & mask
+        if first[i] < 0:
+            slots[at] = i
+            first[i] = i
+            different += 1
+    return different
+
+
+@jit
+def choose_rows(groups: Any, counts: Any, order: Any, states: Any, sign: int, totals: Any, chosen: Any) -> None:
+    """Count the rows of each group, and choose the one that counts for it.
+
+    The row of a group that has no other is chosen. Of several it is the one with the lowest or highest order value,
+    unless that value is shared: a choice would depend on the order of the rows.
+
+    Args:
+        groups: int64 [rows], or ``ABSENT``.
+        counts: int64 [rows], how many rows each stands for.
+        order: uint64 [rows].
+        states: uint8 [rows]: ``UNORDERED`` rows have no order value, ``TIED`` ones stand for several with one value.
+        sign: -1 for the lowest value, 1 for the highest, 0 for none.
+        totals: int64 [groups], all 0; written: the rows of each group.
+        chosen: int64 [groups], all ``ABSENT``; written: the row, or ``ABSENT`` if none is chosen.
+    """
+    shared = np.zeros(totals.shape[0], dtype=np.bool_)
+    for i in range(groups.shape[0]):
+        group = groups[i]
+        if group < 0:
+            continue
+        totals[group] += counts[i]
+        best = chosen[group]
+        if best < 0:
+            better = True
+        elif states[i] == UNORDERED or states[best] == UNORDERED:
+            better = states[best] == UNORDERED and states[i] != UNORDERED
+        elif order[i] == order[best]:
+            shared[group] = True
+            continue
+        else:
+            better = (order[i] > order[best]) == (sign > 0)
+        if better:
+            chosen[group] = i
+            shared[group] = states[i] == TIED
+    for group in range(totals.shape[0]):
+        best = chosen[group]
+        if totals[group] > 1 and best >= 0 and (sign == 0 or shared[group] or states[best] == UNORDERED):
+            chosen[group] = ABSENT
+
+
+@jit
+def pair_rows(
+    label_totals: Any,
+    label_chosen: Any,
+    prediction_totals: Any,
+    prediction_chosen: Any,
+    pairs: Any,
+    duplicates: Any,
+) -> int:
+    """Bring together what was chosen on both sides, and count what was not.
+
+    Args:
+        label_totals, label_chosen, prediction_totals, prediction_chosen: int64 [groups], see `choose_rows`.
+        pairs: int64 [predictions], all ``ABSENT``; written: the label of each chosen prediction.
+        duplicates: int64 [2], all 0; written: rows of predictions and labels that were not chosen.
+
+    Returns:
+        The number of chosen labels without a prediction.
+    """
+    alone = 0
+    for group in range(label_totals.shape[0]):
+        label, prediction = label_chosen[group], prediction_chosen[group]
+        asked = prediction_totals[group] > 0
+        paired = asked and label >= 0 and prediction >= 0
+        if paired:
+            pairs[prediction] = label
+        if not asked and label >= 0:
+            alone += 1
+        duplicates[0] += prediction_totals[group] - (1 if paired else 0)
+        duplicates[1] += label_totals[group] - (1 if paired or (not asked and label >= 0) else 0)
+    return alone
 
 
 @jit

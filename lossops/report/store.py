@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +62,7 @@ def publish(output: str, name: str, run_id: str, tables: Mapping[str, pa.Table],
     """Write a report to ``<output>/<name>/<run_id>/``.
 
     On a local disk everything is written to a hidden folder that is renamed when it is complete. Elsewhere ``run.json``
-    is written last, and a folder without it is not a report.
+    gets its name last, and a folder without it is not a report.
 
     Args:
         output: folder or URL of all reports.
@@ -79,9 +80,9 @@ def publish(output: str, name: str, run_id: str, tables: Mapping[str, pa.Table],
         if isinstance(storage, fs.LocalFileSystem):
             _publish_by_rename(storage, final, tables, manifest)
         else:
-            _write(storage, final, tables, manifest)
+            _publish_in_place(storage, final, tables, manifest)
     except OSError as error:
-        raise RunError(f"output: the report could not be written to {output}: {error}") from error
+        raise RunError(f"output: could not write the report to {output}: {error}") from error
     shown = final if isinstance(storage, fs.LocalFileSystem) else f"{output.rstrip('/')}/{name}/{run_id}"
     return Report(_relative(shown, output), tables["losses"], tables["ledger"], tables["shards"], run)
 
@@ -103,6 +104,19 @@ def _publish_by_rename(storage: fs.FileSystem, final: str, tables: Mapping[str, 
         shutil.rmtree(hidden, ignore_errors=True)
 
 
+def _publish_in_place(storage: fs.FileSystem, final: str, tables: Mapping[str, pa.Table], manifest: bytes) -> None:
+    """Write the manifest last and under another name, so that it is whole where it is there at all."""
+    if storage.get_file_info(final).type != fs.FileType.NotFound:
+        raise FileExistsError(f"{final} is there already")
+    try:
+        _write(storage, final, tables, manifest, manifest_name=f".{_MANIFEST}.partial")
+        storage.move(f"{final}/.{_MANIFEST}.partial", f"{final}/{_MANIFEST}")
+    except OSError:
+        with suppress(OSError):
+            storage.delete_dir(final)
+        raise
+
+
 def _sync(folder: str) -> None:
     """Make the names in a folder, and the files in it, outlive a power cut."""
     for path in (*(entry.path for entry in os.scandir(folder) if entry.is_file()), folder):
@@ -113,12 +127,18 @@ def _sync(folder: str) -> None:
             os.close(descriptor)
 
 
-def _write(storage: fs.FileSystem, folder: str, tables: Mapping[str, pa.Table], manifest: bytes) -> None:
+def _write(
+    storage: fs.FileSystem,
+    folder: str,
+    tables: Mapping[str, pa.Table],
+    manifest: bytes,
+    manifest_name: str = _MANIFEST,
+) -> None:
     storage.create_dir(folder, recursive=True)
     for name in _TABLES:
         with storage.open_output_stream(f"{folder}/{name}.parquet") as file:
             pq.write_table(tables[name], file, compression="zstd", write_page_checksum=True)
-    with storage.open_output_stream(f"{folder}/{_MANIFEST}") as file:
+    with storage.open_output_stream(f"{folder}/{manifest_name}") as file:
         file.write(manifest)
 
 

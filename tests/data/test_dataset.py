@@ -24,7 +24,7 @@ def read_all(dataset: Dataset, columns: list[str] | None = None, rows: int = 64)
     tables = [
         table
         for number, shard in enumerate(dataset.shards)
-        for table in dataset.read(number, names, 0, shard.rows, rows)
+        for table in dataset.read(shard, names, 0, shard.rows, rows)
     ]
     return pa.concat_tables(tables)
 
@@ -60,7 +60,8 @@ def test_bookkeeping_files_are_passed_over(folder: Path) -> None:
     ("start", "stop", "rows"), [(0, 250, 64), (69, 71, 1), (70, 140, 1000), (13, 249, 7), (249, 250, 5)]
 )
 def test_row_ranges(folder: Path, start: int, stop: int, rows: int) -> None:
-    found = list(open_dataset([str(folder)]).read(1, ["p", "id"], start, stop, rows))
+    dataset = open_dataset([str(folder)])
+    found = list(dataset.read(dataset.shards[1], ["p", "id"], start, stop, rows))
     assert all(table.num_rows == rows for table in found[:-1])
     expected = cut(TABLE, 4)[1].slice(start, stop - start).select(["p", "id"])
     assert pa.concat_tables(found).equals(expected)
@@ -123,7 +124,7 @@ def test_formats(name: str, tmp_path: Path) -> None:
     dataset = open_dataset([str(tmp_path)])
     assert dataset.rows == 1000
     assert read_all(dataset).equals(TABLE)
-    found = pa.concat_tables(dataset.read(0, ["id"], 123, 456, 50))
+    found = pa.concat_tables(dataset.read(dataset.shards[0], ["id"], 123, 456, 50))
     assert found["id"].to_pylist() == list(range(123, 456))
 
 

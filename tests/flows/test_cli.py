@@ -184,11 +184,30 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+def test_a_second_run_takes_what_the_first_one_stored(lossops: Command, example: Path, tmp_path: Path) -> None:
+    words = ("run", str(example / "demo.yaml"), "--direct", "--set", f"output={tmp_path}")
+    lossops(*words)
+    assert "6 of 6 partitions were stored by an earlier run" in lossops(*words).stdout
+    assert "stored" not in lossops(*words, "--fresh").stdout
+    told = json.loads(lossops(*words, "--json").stdout)
+    assert told["partitions"] == {"all": 6, "reused": 6}
+
+
+def test_clean(lossops: Command, example: Path, tmp_path: Path) -> None:
+    words = (str(example / "demo.yaml"), "--set", f"output={tmp_path}")
+    lossops("run", *words, "--direct")
+    assert lossops("clean", *words).stdout.startswith("Removed 0 stored states and 0 folders")
+    assert lossops("clean", *words, "--older-than", "0s").stdout.startswith("Removed 6 stored states")
+    found = lossops("clean", *words, "--older-than", "soon")
+    assert found.returncode == 2
+    assert "'soon'; allowed: a number and d, h, m or s" in one_line(found.stderr)
+
+
 def test_check_describes_what_would_be_read(lossops: Command, example: Path) -> None:
     found = lossops("check", str(example / "demo.yaml"))
     assert found.returncode == 0, found.stderr
-    assert "join by visit_id" in found.stdout
-    assert "MiB of labels held in memory" in " ".join(found.stdout.split())
+    assert "broadcast: by visit_id, with all labels in memory" in " ".join(found.stdout.split())
+    assert "of labels; memory" in " ".join(found.stdout.split())
 
 
 def test_check_refuses_what_run_would(lossops: Command, example: Path) -> None:

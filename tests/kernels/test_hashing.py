@@ -15,8 +15,8 @@ from lossops.kernels.hashing import (
     ABSENT,
     combine_keys,
     find_keys,
+    group_keys,
     hash_bytes,
-    index_keys,
     index_size,
     strictly_increasing,
 )
@@ -63,9 +63,11 @@ def test_combining_is_the_hash_of_both_keys() -> None:
 
 def _index(high: Words, low: Words, skip: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     slots = np.full(index_size(len(high)), ABSENT, dtype=np.int32)
-    duplicate = np.zeros(len(high), dtype=np.bool_)
-    index_keys(high, low, skip, slots, duplicate)
-    return slots, duplicate
+    first = np.empty(len(high), dtype=np.int64)
+    different = group_keys(high, low, skip, slots, first)
+    rows = np.bincount(first[first != ABSENT], minlength=len(high))
+    assert different == np.count_nonzero(rows)
+    return slots, np.where(first == ABSENT, False, rows[first] > 1)
 
 
 _KEYS = st.lists(

@@ -106,7 +106,7 @@ def test_a_damaged_report_is_named(tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="output: the report could not be written"):
+    with pytest.raises(RunError, match="output: could not write the report"):
         publish(str(tmp_path / "file"), "name", "run", TABLES, {})
     assert os.listdir(tmp_path) == ["file"]
 

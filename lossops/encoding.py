@@ -1,0 +1,170 @@
+"""Values to bytes and back, without pickle: what was stored by an earlier run can be damaged, but it is never code.
+
+The bytes are an Arrow IPC stream of one column of array buffers; its metadata holds a JSON tree that says how they hang
+together, the version of the format and a digest of everything.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import ipc
+
+__all__ = ["decode", "encode"]
+
+_FORMAT = b"lossops-state-1"
+_SCHEMA = pa.schema([pa.field("buffers", pa.large_binary(), nullable=False)])
+
+
+def encode(value: object, classes: Mapping[str, type]) -> bytes:
+    """Return a value as bytes.
+
+    Args:
+        value: a tree of dataclasses, tuples, lists, mappings, arrays, numbers, texts, dates and decimals.
+        classes: the dataclasses that may occur, by name.
+
+    Raises:
+        TypeError: something else occurs.
+    """
+    buffers: list[memoryview] = []
+    tree = json.dumps(_Writer(classes, buffers).node(value)).encode()
+    column = pa.array([bytes(buffer) for buffer in buffers], pa.large_binary())
+    metadata = {b"format": _FORMAT, b"tree": tree, b"digest": _digest(tree, buffers)}
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, _SCHEMA.with_metadata(metadata)) as writer:
+        writer.write_batch(pa.record_batch([column], schema=_SCHEMA))
+    return bytes(sink.getvalue())
+
+
+def decode(content: bytes, classes: Mapping[str, type]) -> Any:
+    """Return the value of `encode`.
+
+    Raises:
+        ValueError: the bytes are damaged, or of another version.
+    """
+    try:
+        with ipc.open_stream(content) as reader:
+            metadata = reader.schema.metadata or {}
+            table = reader.read_all()
+        table.validate(full=True)
+        buffers = [value.as_buffer() for value in table["buffers"]]
+    except Exception as error:  # readers of damaged files raise errors of many classes
+        raise ValueError(f"not a stored value: {error}") from error
+    tree = metadata.get(b"tree", b"")
+    if metadata.get(b"format") != _FORMAT or metadata.get(b"digest") != _digest(tree, map(memoryview, buffers)):
+        raise ValueError("a damaged value, or one of another version")
+    return _Reader(classes, buffers).value(json.loads(tree))
+
+
+def _digest(tree: bytes, buffers: Any) -> bytes:
+    digest = hashlib.blake2b(tree, digest_size=16)
+    for buffer in buffers:
+        digest.update(len(buffer).to_bytes(8, "big"))
+        digest.update(buffer)
+    return digest.hexdigest().encode()
+
+
+class _Writer:
+    """Turns values into nodes: plain JSON for None, bool, int and text, else [kind, ...]."""
+
+    def __init__(self, classes: Mapping[str, type], buffers: list[memoryview]) -> None:
+        self._names = {kind: name for name, kind in classes.items()}
+        self._buffers = buffers
+
+    def node(self, value: Any) -> Any:
+        """Return the node of a value."""
+        if value is None or isinstance(value, bool | str) or type(value) is int:
+            return value
+        if type(value) in self._names and is_dataclass(value):
+            content = {field.name: self.node(getattr(value, field.name)) for field in fields(value)}
+            return ["object", self._names[type(value)], content]
+        for kind, (test, write) in _KINDS.items():
+            if test(value):
+                return [kind, *write(self, value)]
+        raise TypeError(f"{type(value).__name__} cannot be stored")
+
+    def array(self, value: Any) -> list[Any]:
+        """Keep the elements of an array apart from the tree."""
+        if value.dtype.hasobject:
+            raise TypeError("arrays of objects cannot be stored")
+        self._buffers.append(memoryview(np.ascontiguousarray(value).tobytes()))
+        return [value.dtype.str, list(value.shape)]
+
+    def pairs(self, value: Mapping[Any, Any]) -> list[Any]:
+        """Return the keys and values of a mapping."""
+        return [[self.node(key), self.node(entry)] for key, entry in value.items()]
+
+    def nodes(self, value: Any) -> list[Any]:
+        """Return the entries of a sequence."""
+        return [self.node(entry) for entry in value]
+
+
+def _is(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) in kinds
+
+
+# kind: (what it is for, what is written after the kind)
+_KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[_Writer, Any], list[Any]]]] = {
+    "array": (_is(np.ndarray), lambda writer, value: writer.array(value)),
+    "scalar": (lambda value: isinstance(value, np.generic), lambda writer, value: writer.array(np.asarray(value))),
+    "tuple": (_is(tuple), lambda writer, value: writer.nodes(value)),
+    "list": (_is(list), lambda writer, value: writer.nodes(value)),
+    "dict": (_is(dict), lambda writer, value: writer.pairs(value)),
+    "counter": (_is(Counter), lambda writer, value: writer.pairs(value)),
+    "float": (_is(float), lambda _, value: [value.hex() if math.isfinite(value) else repr(value)]),
+    "bytes": (_is(bytes), lambda _, value: [value.hex()]),
+    "moment": (_is(dt.datetime), lambda _, value: [value.isoformat()]),
+    "date": (_is(dt.date), lambda _, value: [value.isoformat()]),
+    "time": (_is(dt.time), lambda _, value: [value.isoformat()]),
+    "decimal": (_is(Decimal), lambda _, value: [str(value)]),
+}
+
+
+class _Reader:
+    """Turns nodes into values."""
+
+    def __init__(self, classes: Mapping[str, type], buffers: list[pa.Buffer]) -> None:
+        self._classes = classes
+        self._buffers = iter(buffers)
+
+    def value(self, node: Any) -> Any:
+        """Return the value of a node."""
+        if not isinstance(node, list):
+            return node
+        kind, *rest = node
+        if kind == "object":
+            return self._classes[rest[0]](**{name: self.value(entry) for name, entry in rest[1].items()})
+        if kind in ("array", "scalar"):
+            found = np.frombuffer(next(self._buffers), dtype=np.dtype(rest[0])).reshape(rest[1]).copy()
+            return found if kind == "array" else found[()]
+        if kind in ("tuple", "list"):
+            entries = [self.value(entry) for entry in rest]
+            return tuple(entries) if kind == "tuple" else entries
+        if kind in ("dict", "counter"):
+            pairs = {self.value(key): self.value(entry) for key, entry in rest}
+            return pairs if kind == "dict" else Counter(pairs)
+        return _PLAIN[kind](rest[0])
+
+
+def _float(text: str) -> float:
+    return float.fromhex(text) if "x" in text else float(text)
+
+
+_PLAIN: dict[str, Callable[[str], Any]] = {
+    "float": _float,
+    "bytes": bytes.fromhex,
+    "moment": dt.datetime.fromisoformat,
+    "date": dt.date.fromisoformat,
+    "time": dt.time.fromisoformat,
+    "decimal": Decimal,
+}

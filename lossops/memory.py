@@ -1,0 +1,61 @@
+"""How much memory a run may use: sizes in words, and what the machine has."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+__all__ = ["default_limit", "parse_size", "shown_size"]
+
+_SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?\s*$", re.IGNORECASE)
+_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
+_SMALLEST = 128 << 20
+_GROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as ``2GiB``, ``500 MB`` or ``1073741824``.
+
+    Raises:
+        ValueError: it is no size, or less than 128 MiB, below which compiled kernels alone do not fit.
+    """
+    match = _SIZE.match(text)
+    if match is None:
+        raise ValueError(f"{text!r}; allowed: a size such as 2GiB or 500MB")
+    unit = (match[2] or "").lower()
+    base = 1024 if unit.endswith("i") else 1000
+    size = int(float(match[1]) * (base ** _POWERS[unit[0]] if unit else 1))
+    if size < _SMALLEST:
+        raise ValueError(f"{text!r}; allowed: at least 128MiB")
+    return size
+
+
+def shown_size(size: float) -> str:
+    """Return a number of bytes in words."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TiB"
+
+
+def default_limit() -> int:
+    """Return half of the memory of this machine, or of the container that this process may not leave."""
+    return max(min([_physical(), *_container_limits()]) // 2, _SMALLEST)
+
+
+def _physical() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _container_limits() -> list[int]:
+    found = []
+    for name in _GROUP_LIMITS:
+        try:
+            text = Path(name).read_text().strip()
+        except OSError:
+            continue
+        if text.isdecimal():
+            found.append(int(text))
+    return found

@@ -1,0 +1,187 @@
+"""Pieces of work: which rows of which shards are read together.
+
+How a dataset is cut depends on each shard alone, so that a new shard leaves the pieces of the others, and what is
+stored of them, as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lossops.data.dataset import Dataset, Shard
+
+__all__ = ["Bucket", "Piece", "Run", "by_position", "key_intervals", "runs_of", "shard_pairs"]
+
+_SMALLEST_RUN, _LARGEST_RUN = 1 << 16, 1 << 20
+_RUNS_A_SHARD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Rows ``start`` to ``stop - 1`` of a shard.
+
+    Args:
+        number: of the shard in its dataset.
+        shard: the file.
+        start, stop: row range.
+        owns_nulls: whether rows with a null key are counted with this run; a run may be read by several pieces.
+    """
+
+    number: int
+    shard: Shard
+    start: int
+    stop: int
+    owns_nulls: bool = True
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.stop - self.start
+
+    @property
+    def name(self) -> str:
+        """What is read, in words."""
+        return f"{self.shard.path} rows {self.start} to {self.stop}"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one worker call reads and scores.
+
+    Args:
+        predictions, labels: rows of each side; no labels where they are found elsewhere.
+        low, high: only keys k with low <= k < high; None is no bound.
+    """
+
+    predictions: tuple[Run, ...]
+    labels: tuple[Run, ...] = ()
+    low: int | None = None
+    high: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What is scored, in words."""
+        first = (self.predictions or self.labels)[0].name if self.predictions or self.labels else "nothing"
+        more = len(self.predictions) + len(self.labels) - 1
+        return first if len(self.predictions) == 1 or more < 1 else f"{first} and {more} more parts"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The rows of both sides whose key hashes to ``number`` of ``buckets``."""
+
+    number: int
+    buckets: int
+
+    @property
+    def name(self) -> str:
+        """What is scored, in words."""
+        return f"bucket {self.number} of {self.buckets}"
+
+
+def _cuts(groups: Sequence[int], target: int) -> Iterator[tuple[int, int]]:
+    start = stop = 0
+    for rows in groups:
+        stop += rows
+        if stop - start >= target:
+            yield start, stop
+            start = stop
+    if stop > start:
+        yield start, stop
+
+
+def runs_of(dataset: Dataset) -> Iterator[Run]:
+    """Yield the rows of a dataset in runs of whole row groups."""
+    for number, shard in enumerate(dataset.shards):
+        target = min(max(shard.rows // _RUNS_A_SHARD, _SMALLEST_RUN), _LARGEST_RUN)
+        for start, stop in _cuts(shard.groups, target):
+            yield Run(number, shard, start, stop)
+
+
+def by_position(predictions: Dataset, labels: Dataset | None) -> tuple[Piece, ...]:
+    """Return pieces of one run of predictions each, with the labels at the same place if they are given."""
+    if labels is None:
+        return tuple(Piece((run,)) for run in runs_of(predictions))
+    return tuple(Piece((run,), (replace(run, shard=labels.shards[run.number]),)) for run in runs_of(predictions))
+
+
+def shard_pairs(predictions: Dataset, labels: Dataset) -> tuple[Piece, ...]:
+    """Return one piece for each pair of shards that is not empty."""
+    pairs = zip(predictions.shards, labels.shards, strict=True)
+    return tuple(
+        Piece((Run(number, left, 0, left.rows),), (Run(number, right, 0, right.rows),))
+        for number, (left, right) in enumerate(pairs)
+        if left.rows or right.rows
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A row group, with the range of its keys."""
+
+    run: Run
+    low: int
+    high: int
+
+
+def key_intervals(predictions: Dataset, labels: Dataset, most_rows: int) -> tuple[Piece, ...] | None:
+    """Return pieces of disjoint key intervals that cover all keys, or None if ranges are unknown or overlap too much.
+
+    Args:
+        predictions, labels: datasets whose shards know the bounds of their keys.
+        most_rows: rows of both sides that one piece may hold.
+    """
+    sides = [_groups(dataset) for dataset in (predictions, labels)]
+    if sides[0] is None or sides[1] is None:
+        return None
+    left, right = sides[0], sides[1]
+    total = sum(group.run.rows for group in (*left, *right))
+    pieces = list(_intervals(sorted([*left, *right], key=lambda group: group.low), left, right, most_rows))
+    reading = [sum(run.rows for run in (*piece.predictions, *piece.labels)) for piece in pieces]
+    return tuple(pieces) if sum(reading) <= 1.5 * total and max(reading, default=0) <= 2 * most_rows else None
+
+
+def _groups(dataset: Dataset) -> list[_Group] | None:
+    found = []
+    for number, shard in enumerate(dataset.shards):
+        start = 0
+        for rows, bounds in zip(shard.groups, shard.bounds or (None,) * len(shard.groups), strict=True):
+            if rows and bounds is None:
+                return None
+            if rows and bounds is not None:
+                found.append(_Group(Run(number, shard, start, start + rows), bounds.low, bounds.high))
+            start += rows
+    return found
+
+
+def _intervals(
+    ordered: Sequence[_Group], left: Sequence[_Group], right: Sequence[_Group], most_rows: int
+) -> Iterator[Piece]:
+    cuts: list[int] = []
+    rows = 0
+    for group in ordered:
+        if rows + group.run.rows > most_rows and (not cuts or group.low > cuts[-1]):
+            cuts.append(group.low)
+            rows = 0
+        rows += group.run.rows
+    lows: list[int | None] = [None, *cuts]
+    highs: list[int | None] = [*cuts, None]
+    sides = [sorted(side, key=lambda group: group.low) for side in (left, right)]
+    read: set[tuple[int, int, int]] = set()
+    for low, high in zip(lows, highs, strict=True):
+        predictions, labels = (_within(number, side, low, high, read) for number, side in enumerate(sides))
+        yield Piece(predictions, labels, low, high)
+
+
+def _within(
+    number: int, groups: Sequence[_Group], low: int | None, high: int | None, read: set[tuple[int, int, int]]
+) -> tuple[Run, ...]:
+    """Return the runs that may hold keys of an interval; the first piece that reads a run counts its null keys."""
+    found = []
+    for group in groups:
+        if (low is None or group.high >= low) and (high is None or group.low < high):
+            mark = (number, group.run.number, group.run.start)
+            found.append(replace(group.run, owns_nulls=mark not in read))
+            read.add(mark)
+    return tuple(found)

@@ -1,0 +1,79 @@
+"""A run: every pairing of a plan is scored, and damaged shards go to quarantine where that is allowed."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from lossops.attempts import Attempt, ShardRecord, Workers
+from lossops.checkpoint import Store, work_folder
+from lossops.errors import InputChanged, ShardError
+from lossops.ledger import Entry
+from lossops.plan import Plan, check_pins, make_plan
+from lossops.progress import Log, Progress, Watch
+from lossops.state import State
+
+__all__ = ["Scores", "score_with"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A finished run before anything is divided.
+
+    Args:
+        plan: how rows were paired in the end, and what went to quarantine.
+        state: merged sums of all models.
+        ledger: every row of every dataset.
+        shards: what was read.
+        reused: partitions whose state was stored by an earlier run.
+    """
+
+    plan: Plan
+    state: State
+    ledger: tuple[Entry, ...]
+    shards: tuple[ShardRecord, ...]
+    reused: int
+
+
+def score_with(
+    workers: Workers,
+    plan: Plan,
+    *,
+    fresh: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_log: Log | None = None,
+) -> Scores:
+    """Score every row of a plan; the arguments and errors of `lossops.engine.score`."""
+    log = on_log or _to_logger
+    store = Store(f"{work_folder(plan.config)}/states", fresh=fresh, log=log)
+    quarantined: dict[str, str] = {}
+    while True:
+        try:
+            return _score(workers, plan, store, Watch(plan, on_progress, log))
+        except InputChanged:
+            raise
+        except ShardError as damage:
+            if plan.config.on_bad_shard == "fail" or damage.shard in quarantined:
+                raise
+            log(logging.WARNING, f"in quarantine: {damage}")
+            quarantined[damage.shard] = damage.problem
+            plan, before = make_plan(plan.config, quarantined), plan
+            check_pins(before, plan)
+
+
+def _score(workers: Workers, plan: Plan, store: Store, watch: Watch) -> Scores:
+    work, run_id = work_folder(plan.config), uuid.uuid4().hex
+    done = [Attempt(workers, plan, number, watch, store, work, run_id).run() for number in range(len(plan.pairings))]
+    state = State.zero(len(plan.pairings[0].slices))
+    for one in done:
+        state = state + one.state
+    ended = replace(plan, pairings=tuple(one.pairing for one in done))
+    ledger = tuple(entry for one in done for entry in one.ledger)
+    shards = tuple(dict.fromkeys(record for one in done for record in one.shards))
+    return Scores(ended, state, ledger, shards, watch.reused)
+
+
+def _to_logger(level: int, message: str) -> None:
+    logging.getLogger("lossops").log(level, message)

@@ -1,0 +1,1 @@
+"""Benchmarks: lossops beside its rivals, on the same files, in the same run."""
