@@ -113,7 +113,7 @@ def start(config: Path) -> subprocess.Popen[bytes]:
 
 
 def states_in(folder: Path) -> set[Path]:
-    return {path for path in (folder / "restart" / ".work" / "states").rglob("*.state")}
+    return set((folder / "restart" / ".work" / "states").rglob("*.state"))
 
 
 def wait_for_states(process: subprocess.Popen[bytes], folder: Path, count: int) -> None:
