@@ -41,7 +41,8 @@ def encode(value: object, classes: Mapping[str, type]) -> bytes:
     column = pa.array([bytes(buffer) for buffer in buffers], pa.large_binary())
     metadata = {b"format": _FORMAT, b"tree": tree, b"digest": _digest(tree, buffers)}
     sink = pa.BufferOutputStream()
-    with ipc.new_stream(sink, _SCHEMA.with_metadata(metadata)) as writer:
+    options = ipc.IpcWriteOptions(compression="lz4")  # mostly zeros
+    with ipc.new_stream(sink, _SCHEMA.with_metadata(metadata), options=options) as writer:
         writer.write_batch(pa.record_batch([column], schema=_SCHEMA))
     return bytes(sink.getvalue())
 

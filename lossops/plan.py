@@ -28,7 +28,7 @@ from lossops.report import check_output
 from lossops.slices import OVERALL, Axis, Slice
 from lossops.tasks import SIDES, Side, Source, Task, check_axis, check_number, locate, make_task
 
-__all__ = ["Budget", "Mode", "Pairing", "Plan", "check_pins", "make_plan", "replanned"]
+__all__ = ["Budget", "Mode", "Pairing", "Plan", "bounded", "check_pins", "make_plan", "replanned"]
 
 Mode = Literal["same", "position", "shard", "broadcast", "merge", "spill"]
 
@@ -289,9 +289,7 @@ def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None) -
 
 
 def _open(config: RunConfig, locations: Sequence[str], quarantined: Mapping[str, str]) -> Dataset:
-    bounds_of = config.key[0] if config.key and len(config.key) == 1 else None
-    tolerate = config.on_bad_shard == "quarantine"
-    return open_dataset(locations, tolerate=tolerate, quarantined=quarantined, bounds_of=bounds_of)
+    return open_dataset(locations, tolerate=config.on_bad_shard == "quarantine", quarantined=quarantined)
 
 
 def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequence[str]) -> Pairing:
@@ -408,6 +406,7 @@ def _chosen(pairing: Pairing, failed: Mapping[Mode, str]) -> Pairing:
         return replace(pairing, mode="position")
     facts = [*(why for why in pairing.why if failed), *tried]
     for mode in modes[start:]:
+        pairing = bounded(pairing) if mode == "merge" else pairing
         obstacle = _OBSTACLES[mode](pairing) if mode in _OBSTACLES else None
         if obstacle is None:
             return replace(pairing, mode=mode, why=tuple(facts))
@@ -444,6 +443,14 @@ def _no_shard(pairing: Pairing) -> str | None:
 def _no_broadcast(pairing: Pairing) -> str | None:
     size, limit = pairing.side_bytes("labels"), pairing.budget.index
     return None if size <= limit else f"the labels take about {shown_size(size)} of {shown_size(limit)} for them"
+
+
+def bounded(pairing: Pairing) -> Pairing:
+    """Return a pairing whose row groups know the ranges of their keys, if there is a single key column."""
+    if len(pairing.key) > 1:
+        return pairing
+    labels, predictions = (side.bounded(pairing.key[0]) for side in (pairing.labels, pairing.predictions))
+    return replace(pairing, labels=labels, predictions=predictions)
 
 
 def _no_merge(pairing: Pairing) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lossops.config import parse_config
-from lossops.plan import Budget, Mode, make_plan
+from lossops.plan import Budget, Mode, bounded, make_plan
 from lossops.runs import Scores, score_with
 
 __all__ = ["Here", "score_here"]
@@ -45,5 +45,6 @@ def score_here(
     plan = make_plan(parse_config(values))
     changes: dict[str, Any] = {} if mode is None else {"mode": mode}
     changes |= {} if budget is None else {"budget": budget}
-    plan = replace(plan, pairings=tuple(replace(pairing, **changes) for pairing in plan.pairings))
+    pairings = [bounded(pairing) if mode == "merge" else pairing for pairing in plan.pairings]
+    plan = replace(plan, pairings=tuple(replace(pairing, **changes) for pairing in pairings))
     return score_with(Here(), plan, **options)

@@ -32,7 +32,7 @@ class Shard:
         file: where it is.
         groups: rows in each part that can be read without the others.
         fingerprint: digest of its size and its end.
-        bounds: for each group the range of the key, where it is asked for and the file tells.
+        bounds: for each group the range of the key, see `Dataset.bounded`.
     """
 
     file: FoundFile
@@ -128,6 +128,12 @@ class Dataset:
         ]
         kept = tuple(shard for place, shard in placed if place not in places)
         return replace(self, shards=kept, quarantined=(*self.quarantined, *bad))
+
+    def bounded(self, column: str) -> Dataset:
+        """The same dataset, with the range of an integer or date column in each group, where the files tell it."""
+        with ThreadPoolExecutor(_FOOTER_THREADS) as threads:
+            found = list(threads.map(lambda shard: _with_bounds(shard, column), self.shards))
+        return replace(self, shards=tuple(found))
 
     def verify(self) -> None:
         """Check that the files are still those that were opened, by listing them again.
@@ -228,7 +234,7 @@ class Dataset:
         if not stored:  # only partition columns are asked for: any column tells how many rows there are
             stored = [reader.schema.names[0]]
         for group in range(first, last):
-            size = reader.unfolded(stored, group)
+            size = reader.unfolded(group)
             if size > _MOST_UNFOLDED:
                 found = f"row group {group} would unfold to {size:,} bytes, far more than it has on storage"
                 raise ShardError(shard.path, f"{found}; allowed: at most {_MOST_UNFOLDED:,}")
@@ -329,7 +335,6 @@ def open_dataset(
     *,
     tolerate: bool = False,
     quarantined: Mapping[str, str] | None = None,
-    bounds_of: str | None = None,
 ) -> Dataset:
     """Find the files, read their schemas and row counts, and check that they fit together.
 
@@ -337,7 +342,6 @@ def open_dataset(
         locations: files, folders, globs or URLs.
         tolerate: whether shards that do not open, or differ from most others, are left out instead of refused.
         quarantined: paths of shards that are to be left out, and why.
-        bounds_of: an integer, date or time column whose range in each row group is wanted.
 
     Raises:
         InputError: a location names nothing, or partition folders differ.
@@ -345,7 +349,7 @@ def open_dataset(
     """
     files = find_files(locations)
     with ThreadPoolExecutor(_FOOTER_THREADS) as threads:
-        tried = list(threads.map(lambda file: _open_shard(file, bounds_of), files))
+        tried = list(threads.map(_open_shard, files))
     bad = {file.path: str(why) for file in files if (why := (quarantined or {}).get(file.path)) is not None}
     opened: list[tuple[Shard, pa.Schema]] = []
     for file, found in zip(files, tried, strict=True):
@@ -380,12 +384,11 @@ def _quarantined(file: FoundFile, place: int, problem: str, shard: Shard | None)
     return Quarantined(file.path, place, problem, rows, file.size, digest)
 
 
-def _open_shard(file: FoundFile, bounds_of: str | None) -> tuple[Shard, pa.Schema] | ShardError:
+def _open_shard(file: FoundFile) -> tuple[Shard, pa.Schema] | ShardError:
     try:
         reader = open_reader(file.storage, file.path)
         digest = fingerprint(file.storage, file.path, file.size)
-        bounds = () if bounds_of is None else reader.bounds(bounds_of)
-        return Shard(file, reader.groups, digest, bounds), reader.schema
+        return Shard(file, reader.groups, digest), reader.schema
     except ShardError as error:
         return error
     except InputError:
@@ -394,6 +397,13 @@ def _open_shard(file: FoundFile, bounds_of: str | None) -> tuple[Shard, pa.Schem
         raise InputError(f"could not read {file.path}: {one_line(error)}") from error
     except Exception as error:  # as when it is read
         return ShardError(file.path, f"could not read its end: {one_line(error)}")
+
+
+def _with_bounds(shard: Shard, column: str) -> Shard:
+    try:
+        return replace(shard, bounds=open_reader(shard.file.storage, shard.path).bounds(column))
+    except Exception:  # of a damaged file, which is told when it is read
+        return shard
 
 
 def _of_the_commonest_schema(

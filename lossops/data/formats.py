@@ -44,8 +44,8 @@ class Reader(Protocol):
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
         """Return the range of an integer, date or time column in each group, None where the file does not tell."""
 
-    def unfolded(self, columns: Sequence[str], group: int) -> int:
-        """Return the bytes that a group claims to unfold to, where that is far more than it has on storage; else 0."""
+    def unfolded(self, group: int) -> int:
+        """Return the bytes that a group claims to unfold to, where that is far more than the file has; else 0."""
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the columns of groups ``first`` to ``last - 1``, in order, in batches of about ``rows`` rows."""
@@ -53,8 +53,10 @@ class Reader(Protocol):
 
 class _Parquet:
     def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
+        source = storage.open_input_file(path)
+        self._bytes = source.size()
         self._file = pq.ParquetFile(
-            storage.open_input_file(path),
+            source,
             read_dictionary=list(categories),
             page_checksum_verification=True,
             pre_buffer=False,
@@ -65,24 +67,22 @@ class _Parquet:
         self.groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
 
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
-        metadata, place = self._file.metadata, self.schema.get_field_index(column)
+        place = self.schema.get_field_index(column)
         if place < 0 or self._is_nested():
             return (None,) * len(self.groups)
-        return tuple(_bounds(metadata.row_group(i).column(place).statistics) for i in range(len(self.groups)))
+        return tuple(self._bounds_of(group, column, place) for group in range(len(self.groups)))
+
+    def _bounds_of(self, group: int, column: str, place: int) -> Bounds | None:
+        # The details of a damaged chunk end the process when Python asks for them; reading a row finds the damage.
+        next(self._file.iter_batches(batch_size=1, row_groups=[group], columns=[column], use_threads=False), None)
+        return _bounds(self._file.metadata.row_group(group).column(place).statistics)
 
     def _is_nested(self) -> bool:
         return len(self._file.schema) != len(self.schema)
 
-    def unfolded(self, columns: Sequence[str], group: int) -> int:
-        details = self._file.metadata.row_group(group)
-        chunks = (details.column(i) for i in range(details.num_columns))
-        wanted = set(columns)
-        return sum(
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if chunk.path_in_schema.split(".")[0] in wanted
-            and chunk.total_uncompressed_size > _MOST_UNFOLDING * max(chunk.total_compressed_size, 1)
-        )
+    def unfolded(self, group: int) -> int:
+        size = int(self._file.metadata.row_group(group).total_byte_size)
+        return size if size > _MOST_UNFOLDING * self._bytes else 0
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
         yield from self._file.iter_batches(
@@ -115,7 +115,7 @@ class _Untold:
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
         return (None,) * len(self.groups)
 
-    def unfolded(self, columns: Sequence[str], group: int) -> int:
+    def unfolded(self, group: int) -> int:
         return 0
 
 

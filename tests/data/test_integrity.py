@@ -21,7 +21,7 @@ from lossops.data.dataset import open_dataset
 from lossops.engine import score
 from lossops.errors import InputChanged, InputError, ShardError
 from lossops.evaluation import publish_scores, utc_now
-from lossops.plan import make_plan
+from lossops.plan import check_pins, make_plan
 from tests.datasets import cut, score_table, write_shards
 from tests.here import score_here
 
@@ -95,6 +95,17 @@ def test_damage_found_while_scoring(values: dict[str, Any], tmp_path: Path, side
     }
 
 
+def test_a_shard_that_changes_while_another_goes_to_quarantine(values: dict[str, Any], tmp_path: Path) -> None:
+    """The plan is made again then, and must rest on the same files."""
+    before = make_plan(parse_config({**values, "on_bad_shard": "quarantine"}))
+    replace_shard(tmp_path / "labels" / "part-00002.parquet")
+    damaged = {str(tmp_path / "labels" / "part-00001.parquet"): "as if it were damaged"}
+    after = make_plan(before.config, damaged)
+    assert [one.problem for one in after.pairings[0].labels.quarantined] == ["as if it were damaged"]
+    with pytest.raises(InputChanged, match=r"part-00002\.parquet: it was replaced"):
+        check_pins(before, after)
+
+
 def test_without_a_key_a_bad_shard_takes_its_partner_along(values: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "predictions" / "part-00001.parquet").write_bytes(b"PAR1 not really PAR1")
     scores = score_here({**values, "key": None, "on_bad_shard": "quarantine"})
@@ -139,6 +150,43 @@ def test_one_flipped_bit_is_never_a_silent_change(tmp_path: Path) -> None:
         if not found.cast(expected.schema).equals(expected):
             silent.append(at)
     assert silent == []
+
+
+FLIPS = """
+import sys
+import numpy as np
+from lossops.data.dataset import open_dataset
+from lossops.errors import InputError
+path, trials = sys.argv[1], int(sys.argv[2])
+content = open(path, "rb").read()
+footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+names = ["id", "v", "w"]
+def read():
+    dataset = open_dataset([path]).bounded("id")
+    tables = dataset.read(dataset.shards[0], names, 0, dataset.shards[0].rows, 256)
+    return [row for table in tables for row in table.to_pylist()]
+expected, random, refused = read(), np.random.default_rng(3), 0
+for _ in range(trials):
+    damaged, at = bytearray(content), random.integers(footer, len(content))
+    damaged[at] ^= 1 << random.integers(8)
+    open(path, "wb").write(damaged)
+    try:
+        assert read() == expected, at - footer
+    except InputError:
+        refused += 1
+print(refused)
+"""
+
+
+def test_a_flipped_bit_in_the_footer_neither_changes_a_value_nor_ends_the_process(tmp_path: Path) -> None:
+    """Footers have no checksum, and pyarrow aborts over some of what they may say; hence a process of its own."""
+    table = pa.table({"id": np.arange(1000), "v": np.random.default_rng(5).normal(size=1000), "w": ["a", "b"] * 500})
+    path = tmp_path / "footer.parquet"
+    pq.write_table(table, path, write_page_checksum=True, row_group_size=500)
+    words = [sys.executable, "-c", FLIPS, str(path), "500"]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 0, found.stderr
+    assert int(found.stdout) > 100
 
 
 def test_truncated_files(tmp_path: Path) -> None:
