@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +66,13 @@ class _Parquet:
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
         self.groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        if sum(self.groups) != metadata.num_rows:
+            raise ShardError(path, f"its row groups have {sum(self.groups)} rows, its footer says {metadata.num_rows}")
+        lost = [field.name for field in self.schema if types.is_null(field.type)]
+        if lost and (stored := _stored_schema(metadata)) is not None:
+            for name in lost:
+                if name in stored.names and not types.is_null(stored.field(name).type):
+                    raise ShardError(path, f"column {name!r} lost its type, which was {stored.field(name).type}")
 
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
         place = self.schema.get_field_index(column)
@@ -88,6 +96,12 @@ class _Parquet:
         yield from self._file.iter_batches(
             batch_size=rows, row_groups=list(range(first, last)), columns=list(columns), use_threads=False
         )
+
+
+def _stored_schema(metadata: Any) -> pa.Schema | None:
+    """Return the schema that Arrow's own writers keep beside that of Parquet."""
+    text = (metadata.metadata or {}).get(b"ARROW:schema")
+    return None if text is None else ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
 
 
 def _bounds(statistics: Any) -> Bounds | None:
@@ -177,6 +191,8 @@ def open_reader(storage: fs.FileSystem, path: str, categories: Sequence[str] = (
     )
     try:
         return reader(storage, path, categories)
+    except ShardError:
+        raise
     except OSError as error:
         if error.errno is not None:  # the storage's, not the reader's
             raise InputError(f"could not open {path}: {' '.join(str(error).split())}") from error
