@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
-from pyarrow import fs, ipc
+from pyarrow import fs, ipc, types
 
 from lossops.errors import InputError, ShardError
 
