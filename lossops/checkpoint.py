@@ -46,8 +46,14 @@ _LOCK = "lock"
 
 
 def work_folder(config: RunConfig) -> str:
-    """Return the folder or URL in which runs of a config keep what outlives them."""
-    return config.work or f"{config.output.rstrip('/')}/{config.name}/.work"
+    """Return the folder or URL in which runs of a config keep what outlives them: beside the reports, not among them."""
+    if config.work is not None:
+        return config.work
+    scheme, mark, path = config.output.rpartition("://")
+    path = (path if mark else os.path.abspath(os.path.expanduser(path))).rstrip("/")
+    parent, own = os.path.split(path)
+    folder = f"{parent}/.lossops/{own}" if parent.strip("/") else f"{path}/.lossops"
+    return f"{scheme}{mark}{folder}/{config.name}"
 
 
 def digest_of(*parts: str | bytes) -> str:
@@ -150,7 +156,7 @@ def acquire_spill(work: str, digest: str, run_id: str) -> Iterator[str]:
         storage.create_dir(folder, recursive=True)
         held = held or (_locked(folder) if local else None)
     except OSError as error:
-        raise RunError(f"work: could not make {folder}: {one_line(error)}") from error
+        raise RunError(f"work: could not make {folder}: {one_line(error)}; allowed: a folder or URL") from error
     try:
         yield folder if local else f"{work.rstrip('/')}/{os.path.basename(folder)}"
     finally:

@@ -199,7 +199,7 @@ class RunConfig(_Strict):
     )
     output: Annotated[str, Field(min_length=1)] = Field("reports", description="folder or URL of the reports")
     work: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="folder or URL of stored states and spilled rows; <output>/<name>/.work if left out"
+        None, description="folder or URL of stored states and spilled rows; .lossops beside the output if left out"
     )
     memory: Annotated[str, AfterValidator(_size)] | None = Field(
         None, description="memory that joins may use, such as 2GiB; half of the machine's if left out"

@@ -12,7 +12,10 @@ from lossops.errors import RunError
 from lossops.kernels.checks import Reason
 from lossops.state import Cell
 
-__all__ = ["Entry", "Unaligned", "make_ledger"]
+__all__ = ["UNALIGNED", "Entry", "Unaligned", "make_ledger"]
+
+# Why a row has no partner, in the order of the report.
+UNALIGNED = ("null_key", "no_label", "no_prediction", "duplicate_key", "quarantined")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def make_ledger(
     for side in sides:
         for cell in cells:
             buckets = {reason.name.lower(): int(aligned[cell][reason]) for reason in Reason} if cell in aligned else {}
-            buckets = {"scored": 0, **buckets, **side.reasons}
+            buckets = {"scored": 0, **buckets, **{reason: side.reasons.get(reason, 0) for reason in UNALIGNED}}
             if sum(buckets.values()) != side.rows:
                 found = f"{sum(buckets.values())} rows accounted for, {side.rows} read"
                 raise RunError(f"the ledger of the {side.dataset} of {cell[0]} does not add up: {found}")

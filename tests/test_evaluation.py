@@ -110,7 +110,7 @@ def test_class_probabilities_equal_scikit_learn(name: str, shared: Path, tmp_pat
     compare_slices(report.losses, joined, losses, ["class_name"])
     compare_slices(report.losses, joined, losses, ["human_reviewed"])
     compare_slices(report.losses, joined, losses, ["class_name", "human_reviewed"])
-    assert report.run["alignment"][0]["mode"] == "join"
+    assert report.run["alignment"][0]["mode"] == "broadcast"
 
 
 def compare_slices(found: pa.Table, joined: pd.DataFrame, losses: npt.NDArray[np.float64], columns: list[str]) -> None:

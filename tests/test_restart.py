@@ -82,7 +82,11 @@ def test_a_change_of_what_matters_scores_again(tmp_path: Path) -> None:
     score_here(values)
     assert (
         score_here(
-            {**values, "output": str(tmp_path / "elsewhere"), "work": f"{values['output']}/restart/.work"}
+            {
+                **values,
+                "output": str(tmp_path / "elsewhere"),
+                "work": str(tmp_path / ".lossops" / "reports" / "restart"),
+            }
         ).reused
         == 8
     )
@@ -96,7 +100,7 @@ def test_a_change_of_what_matters_scores_again(tmp_path: Path) -> None:
 def test_damaged_state_is_scored_again(tmp_path: Path) -> None:
     values = dataset(tmp_path, 4000, 8, shuffled=False)
     first = score_here(values)
-    states = sorted(path for path in Path(values["output"]).rglob("*") if path.is_file())
+    states = sorted(states_in(Path(values["output"])))
     assert len(states) == 8
     content = bytearray(states[0].read_bytes())
     content[len(content) // 2] ^= 1
@@ -113,7 +117,7 @@ def start(config: Path) -> subprocess.Popen[bytes]:
 
 
 def states_in(folder: Path) -> set[Path]:
-    return set((folder / "restart" / ".work" / "states").rglob("*.state"))
+    return set((folder.parent / ".lossops" / "reports" / "restart" / "states").rglob("*.state"))
 
 
 def wait_for_states(process: subprocess.Popen[bytes], folder: Path, count: int) -> None:
@@ -137,6 +141,7 @@ def test_killed_at_random_moments(tmp_path: Path, shuffled: bool) -> None:
     random = np.random.default_rng(12)
     for _ in range(20):
         shutil.rmtree(output / "restart", ignore_errors=True)
+        shutil.rmtree(tmp_path / ".lossops" / "reports" / "restart", ignore_errors=True)
         process = start(config)
         wait_for_states(process, output, int(random.integers(0, 60)))
         process.kill()
@@ -150,7 +155,7 @@ def test_killed_at_random_moments(tmp_path: Path, shuffled: bool) -> None:
         told = json.loads(found.stdout)
         assert tables(told["report"]) == expected
         assert told["partitions"]["reused"] >= 0.95 * done
-        assert not list(output.glob("restart/.work/spill-*"))
+        assert not list(tmp_path.glob(".lossops/reports/restart/spill-*"))
 
 
 def test_a_run_that_comes_back_from_the_dead(tmp_path: Path) -> None:

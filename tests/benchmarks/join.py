@@ -89,7 +89,7 @@ def main() -> None:
         for name, code in CONTENDERS.items():
             seconds, peak, found = timed(code, chosen.folder, chosen.memory)
             out(f"{name:8} {seconds:8.1f} s {peak:9.0f} MiB   {found!r}\n")
-    left = [str(path) for path in chosen.folder.glob("reports/join/.work/spill-*")]
+    left = [str(path) for path in chosen.folder.glob(".lossops/reports/join/spill-*")]
     out(f"left on disk: {json.dumps(left)}\n")
 
 
