@@ -69,6 +69,9 @@ def print_report(report: Report) -> None:
     if len(rows) > _SLICE_LINES:
         console.print(f"\nSlices of {len(rows) - _SLICE_LINES} more pairs of model and loss are in losses.parquet")
     _print_unscored(console, unscored(report))
+    for shard in (row for row in report.shards.to_pylist() if row["problem"]):
+        text = f"In quarantine, none of its rows is scored: {printable(shard['path'])}: {printable(shard['problem'])}"
+        console.print(Text(text, style="yellow"), soft_wrap=True)
     console.print(Text(f"\nReport: {printable(report.path)}"), soft_wrap=True)
 
 

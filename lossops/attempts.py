@@ -341,9 +341,8 @@ def _refuse_duplicates(pairing: Pairing, merged: _Merged) -> None:
         rows = merged.unaligned[side]["duplicate_key"]
         if rows:
             key, where = ", ".join(pairing.key), pairing.side(side).location
-            raise InputError(
-                f"{where}: {rows} rows have a {key} that occurs more than once; duplicates: fail allows none"
-            )
+            found = f"{rows} rows of the {side} cannot be paired, because their {key} occurs more than once on a side"
+            raise InputError(f"{where}: {found}; duplicates: fail allows none")
 
 
 def _records(pairing: Pairing, merged: _Merged) -> Iterator[ShardRecord]:

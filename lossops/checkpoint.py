@@ -46,7 +46,7 @@ _LOCK = "lock"
 
 
 def work_folder(config: RunConfig) -> str:
-    """Return the folder or URL in which runs of a config keep what outlives them: beside the reports, not among them."""
+    """Return the folder or URL in which runs of a config keep what outlives them, beside the reports."""
     if config.work is not None:
         return config.work
     scheme, mark, path = config.output.rpartition("://")

@@ -295,6 +295,9 @@ def _open(config: RunConfig, locations: Sequence[str], quarantined: Mapping[str,
 def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequence[str]) -> Pairing:
     same = labels.paths == predictions.paths
     key = tuple(config.key or ())
+    if same and config.duplicates != "drop":
+        found = f"{config.duplicates}, but predictions and labels are both {labels.location} and nothing is joined"
+        raise InputError(f"duplicates: {found}; allowed: leave it out")
     if not same and not key and (labels.quarantined or predictions.quarantined):
         labels, predictions = _without_partners(labels, predictions)
     sides: dict[Side, Dataset] = {"labels": labels, "predictions": predictions}

@@ -247,7 +247,10 @@ def test_duplicates_fail(tmp_path: Path) -> None:
     table = pa.table({"id": [1, 2, 2], "p": [1.0, 2.0, 3.0]})
     write_shards(tmp_path / "predictions", [table])
     write_shards(tmp_path / "labels", [table.rename_columns(["id", "y"]).slice(0, 2)])
-    with pytest.raises(InputError, match="predictions: 2 rows have a id that occurs more than once; duplicates: fail"):
+    with pytest.raises(
+        InputError,
+        match="predictions: 2 rows of the predictions cannot be paired, because their id .*; duplicates: fail",
+    ):
         score_here(config(tmp_path, duplicates="fail"))
 
 
