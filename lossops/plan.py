@@ -296,8 +296,8 @@ def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequ
     same = labels.paths == predictions.paths
     key = tuple(config.key or ())
     if same and config.duplicates != "drop":
-        found = f"{config.duplicates}, but predictions and labels are both {labels.location} and nothing is joined"
-        raise InputError(f"duplicates: {found}; allowed: leave it out")
+        where = f"predictions and labels are both {labels.location} and nothing is joined"
+        raise InputError(f"duplicates: {config.duplicates}, but {where}; allowed: leave it out")
     if not same and not key and (labels.quarantined or predictions.quarantined):
         labels, predictions = _without_partners(labels, predictions)
     sides: dict[Side, Dataset] = {"labels": labels, "predictions": predictions}
