@@ -57,8 +57,11 @@ def _classes(value: list[Any]) -> list[Any]:
     return value
 
 
-def _size(value: str) -> str:
-    parse_size(value)
+def _size(value: object) -> object:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{shown(value)}; allowed: a size such as 2GiB or 500MB")
+    if value is not None:
+        parse_size(value)
     return value
 
 
@@ -201,7 +204,7 @@ class RunConfig(_Strict):
     work: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="folder or URL of stored states and spilled rows; .lossops beside the output if left out"
     )
-    memory: Annotated[str, AfterValidator(_size)] | None = Field(
+    memory: Annotated[str | None, BeforeValidator(_size)] = Field(
         None, description="memory that joins may use, such as 2GiB; half of the machine's if left out"
     )
     cluster: ClusterConfig | None = Field(None, description="null: this process")

@@ -38,13 +38,14 @@ found = joined.collect(engine="streaming").item()
 DUCKDB = """
 import duckdb
 base = duckdb.connect(config={"memory_limit": memory, "temp_directory": f"{folder}/duckdb"})
+base.sql("set enable_progress_bar = false")  # it goes to standard output
 query = f"select avg(power(p - y, 2)) from '{folder}/predictions/*.parquet' join '{folder}/labels/*.parquet' using (id)"
 found = base.sql(query).fetchall()[0][0]
 """
 TELL = """
 import re
 with open("/proc/self/status") as status:  # what wait4 says may include the process that started this one
-    peak = int(re.search("VmHWM: *.([0-9]+)", status.read())[1])
+    peak = int(re.search("VmHWM:[^0-9]*([0-9]+)", status.read())[1])
 print(found, peak / 1024)
 """
 CONTENDERS = {"lossops": LOSSOPS, "Polars": POLARS, "DuckDB": DUCKDB}
