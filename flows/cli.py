@@ -65,6 +65,7 @@ def run(config: str, settings: tuple[str, ...], recorded: bool | None, fresh: bo
     recorded = is_server_configured() if recorded is None else recorded
     finished = run_recorded(chosen, fresh=fresh) if recorded else run_direct(chosen, fresh=fresh)
     _print_json(finished) if as_json else _print_summary(finished)
+    finished.report.check_gates()
 
 
 def _load(config: str, settings: tuple[str, ...]) -> RunConfig:

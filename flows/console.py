@@ -11,7 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.summary import Unscored, number, overall, printable, unscored, worst_slices
+from flows.summary import (
+    Unscored,
+    compared,
+    gate_rows,
+    level,
+    number,
+    overall,
+    printable,
+    unscored,
+    worst_slices,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -68,6 +78,8 @@ def print_report(report: Report) -> None:
         _print_slices(console, report, row["model"], row["loss"], share)
     if len(rows) > _SLICE_LINES:
         console.print(f"\nSlices of {len(rows) - _SLICE_LINES} more pairs of model and loss are in losses.parquet")
+    _print_compared(console, report)
+    _print_gates(console, report)
     _print_unscored(console, unscored(report))
     for shard in (row for row in report.shards.to_pylist() if row["problem"]):
         text = f"In quarantine, none of its rows is scored: {printable(shard['path'])}: {printable(shard['problem'])}"
@@ -76,7 +88,7 @@ def print_report(report: Report) -> None:
 
 
 def _overall_table(report: Report, rows: Sequence[dict[str, object]]) -> Table:
-    table = _table(f"{report.run['name']}, all rows", ["model", "loss", "rows", "mean", "95 % interval"], 3)
+    table = _table(f"{report.run['name']}, all rows", ["model", "loss", "rows", "mean", f"{level(report)} interval"], 3)
     for row in rows:
         _add(table, str(row["model"]), str(row["loss"]), *_numbers(row))
     return table
@@ -93,12 +105,39 @@ def _print_slices(console: Console, report: Report, model: str, loss: str, limit
     if not rows:
         return
     title = f"\n{printable(model)}, {printable(loss)}: slices, worst first"
-    table = _table(title, ["slice", "rows", "mean", "95 % interval"], 3)
+    table = _table(title, ["slice", "rows", "mean", f"{level(report)} interval"], 3)
     for row in rows:
         _add(table, row["slice"], *_numbers(row))
     console.print(table)
     if more:
         console.print(Text(f"{more:,} more in losses.parquet", style="dim"))
+
+
+def _print_compared(console: Console, report: Report) -> None:
+    rows = compared(report)
+    if not rows:
+        return
+    title = f"\nDifference to {printable(rows[0]['baseline'])}, same rows"
+    table = _table(title, ["model", "loss", "difference", f"{level(report)} interval", "relative"], 3)
+    for row in rows[:_SLICE_LINES]:
+        relative = "-" if row["relative_difference"] is None else f"{100 * row['relative_difference']:+.3g} %"
+        low, high = number(row["ci_low"]), number(row["ci_high"])
+        interval = "-" if low == high == "-" else f"{low} to {high}"
+        _add(table, row["model"], row["loss"], number(row["difference"]), interval, relative)
+    console.print(table)
+
+
+def _print_gates(console: Console, report: Report) -> None:
+    rows, more = gate_rows(report, _SLICE_LINES)
+    if not rows:
+        return
+    table = _table("\nGates", ["outcome", "gate", "model", "slice", "limit", "value"], 2)
+    for row in rows:
+        value = row["value"] if isinstance(row["value"], str) else number(row["value"])
+        _add(table, row["outcome"], row["gate"], row["model"], row["slice"], number(row["limit"]), value)
+    console.print(table)
+    if more:
+        console.print(Text(f"{more:,} more in gates.parquet", style="dim"))
 
 
 def _print_unscored(console: Console, lines: Sequence[Unscored]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from flows.console import progress
 from lossops.config import RunConfig
-from lossops.errors import ConfigError, LossopsError, RunError
+from lossops.errors import ConfigError, GateError, LossopsError, RunError
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
@@ -206,6 +206,8 @@ def _finished(state: State[str], last: _Last) -> Finished:
 
     try:
         path = state.result(raise_on_failure=True)
+    except GateError as error:
+        path = error.report
     except PrefectException as error:
         raise RunError(f"the flow run ended as {state.name}: {error}") from error
     link = _link(state)

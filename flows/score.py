@@ -1,4 +1,4 @@
-"""The Prefect flow: check, score, publish. A handful of tasks whatever the number of shards, and no arithmetic.
+"""The Prefect flow: check, score, publish, gate. A handful of tasks whatever the number of shards, and no arithmetic.
 
 Tasks are called directly and in order; the one that scores owns the Dask client. What passes between them stays in
 memory: plans and sums are quoted, because Prefect would otherwise walk through every shard in search of futures.
@@ -28,7 +28,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.utilities.annotations import quote
 
-from flows.summary import ARTIFACT_ROWS, loss_rows, report_markdown
+from flows.summary import ARTIFACT_ROWS, gate_rows, loss_rows, report_markdown
 from lossops.config import RunConfig
 from lossops.engine import Progress, Scores
 from lossops.engine import score as score_plan
@@ -195,6 +195,24 @@ def _show(report: Report, notices: Notices) -> None:
     notices.send(create_markdown_artifact, markdown=text, key=artifact_key(name, "report"), description="Where it is")
 
 
+@task(name="gate", cache_policy=NO_CACHE, persist_result=False)
+def gate(report: Report) -> None:
+    """Show what the gates say, and fail if one does not keep its limit.
+
+    Raises:
+        GateError: the message has the failing rows.
+    """
+    log = get_run_logger().log
+    if report.gates.num_rows:
+        rows, more = gate_rows(report, ARTIFACT_ROWS)
+        name = str(report.run["name"])
+        about = f"Gates of {name}, failing ones first" + (f"; {more:,} more rows are in gates.parquet" if more else "")
+        key = artifact_key(name, "gates")
+        with _impatient():
+            Notices(log).send(create_table_artifact, table=rows, key=key, description=about)
+    report.check_gates()
+
+
 def _whole(value: _Value) -> _Value:
     """Pass a value to a task as it is; Prefect unwraps it there."""
     return cast("_Value", quote(value))
@@ -218,8 +236,13 @@ def score(config: RunConfig, fresh: bool = False) -> str:  # noqa: FBT002 - a pa
 
     Returns:
         The path of the report.
+
+    Raises:
+        GateError: the report is published, and a gate failed.
     """
     started = utc_now()
     plan = check(_whole(config))
     scores = score_rows(_whole(plan), fresh)
-    return publish(_whole(scores), started).path
+    report = publish(_whole(scores), started)
+    gate(_whole(report))
+    return report.path

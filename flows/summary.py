@@ -18,6 +18,9 @@ __all__ = [
     "ARTIFACT_ROWS",
     "Unscored",
     "as_json",
+    "compared",
+    "gate_rows",
+    "level",
     "loss_rows",
     "number",
     "overall",
@@ -89,6 +92,25 @@ def loss_rows(report: Report, limit: int) -> tuple[list[dict[str, Any]], int]:
     return [as_json(row) for row in chosen.to_pylist()], max(losses.num_rows - limit, 0)
 
 
+def gate_rows(report: Report, limit: int) -> tuple[list[dict[str, Any]], int]:
+    """Return rows of gates for a table, failing ones first, then insufficient ones, and how many more there are."""
+    order = {"fail": 0, "insufficient": 1, "pass": 2}
+    names = ("gate", "model", "slice", "limit", "value", "ci_low", "ci_high", "rows", "outcome", "fails")
+    rows = report.gates.select(list(names)).to_pylist()
+    rows.sort(key=lambda row: (not row["fails"], order[row["outcome"]]))
+    return [as_json(row) for row in rows[:limit]], max(len(rows) - limit, 0)
+
+
+def compared(report: Report) -> list[dict[str, Any]]:
+    """The comparison of every model and loss with the baseline over all data."""
+    return list(report.comparisons.filter(_is_overall(report.comparisons)).to_pylist())
+
+
+def level(report: Report) -> str:
+    """The level of the intervals, such as ``95 %``."""
+    return f"{100 * report.run['config'].get('confidence', 0.95):g} %"
+
+
 def as_json(row: Row) -> dict[str, Any]:
     """JSON knows no infinity, so it becomes a word."""
     return {key: str(value) if isinstance(value, float) and math.isinf(value) else value for key, value in row.items()}
@@ -127,7 +149,7 @@ def _folded(lines: Iterable[Unscored], losses: int) -> list[Unscored]:
 
 def report_markdown(report: Report) -> str:
     """Where the report is and what it says over all data, as Markdown."""
-    heads = ["| model | loss | rows | mean | 95 % interval |", "|---|---|---|---|---|"]
+    heads = [f"| model | loss | rows | mean | {level(report)} interval |", "|---|---|---|---|---|"]
     lines = [f"**Report**: `{report.path}`", "", *heads]
     for row in overall(report)[:ARTIFACT_ROWS]:
         interval = f"{number(row['ci_low'])} to {number(row['ci_high'])}"

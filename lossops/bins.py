@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from lossops.kernels.dense import dense
 from lossops.kernels.exact import DIGITS, EMPTY_TOP
 from lossops.kernels.moments import add_part, add_weights, count_places, merge_bins
 
@@ -29,7 +30,7 @@ Integers = npt.NDArray[np.int64]
 MAX_BINS = 1 << 16
 _ALL_BITS = 52
 _LEVELS = (_ALL_BITS, *range(20, -1, -1))  # mantissa bits to try; distinct values seldom need between 20 and 52
-_DENSE_LIMIT = 1 << 22  # numbers up to here are made dense by a table, larger ones by sorting
+_WHOLE_LIMIT = 1 << 22  # whole numbers up to here are numbered by a table
 _NO_WEIGHTS = np.empty(0)
 
 
@@ -167,21 +168,12 @@ class Records:
 
 def _codes(values: Floats) -> tuple[Floats, Integers]:
     """Return the distinct values, increasing, and the place of each value among them."""
-    whole = values.astype(np.int64) if len(values) and values.min() >= 0 and values.max() < _DENSE_LIMIT else None
+    whole = values.astype(np.int64) if len(values) and values.min() >= 0 and values.max() < _WHOLE_LIMIT else None
     if whole is not None and np.array_equal(whole, values):
-        numbers, places = _dense(whole, int(whole.max()) + 1)
+        numbers, places = dense(whole, int(whole.max()) + 1)
         return numbers.astype(np.float64), places
     found, places = np.unique(values + 0.0, return_inverse=True)
     return found, places.astype(np.int64)
-
-
-def _dense(numbers: Integers, size: int) -> tuple[Integers, Integers]:
-    """Return which numbers occur, increasing, and the place of each number among them."""
-    if size > _DENSE_LIMIT:
-        found, places = np.unique(numbers, return_inverse=True)
-        return found, places.astype(np.int64)
-    present = np.bincount(numbers, minlength=size) > 0
-    return np.flatnonzero(present), (np.cumsum(present) - 1)[numbers]
 
 
 def truncated(values: Floats, bits: int) -> Floats:
@@ -264,7 +256,7 @@ class BinTable:
         tallies = [np.bincount(groups[mask], minlength=len(keys)) for mask in (..., scored, scored & (clipped != 0))]
         outputs = int(records.outputs.max()) + 1 if len(records.outputs) else 1
         numbers = (groups[records.rows] * outputs + records.outputs) * len(records.bins) + records.codes
-        found, at = _dense(numbers, len(keys) * outputs * len(records.bins))
+        found, at = dense(numbers, len(keys) * outputs * len(records.bins))
         rest, codes = np.divmod(found, max(len(records.bins), 1))
         rows, merged, bits = _Rows(*np.divmod(rest, outputs), records.bins[codes]).fitted(
             _ALL_BITS if records.by_value else None

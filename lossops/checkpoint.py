@@ -27,6 +27,7 @@ from lossops.encoding import decode, encode
 from lossops.errors import RunError
 from lossops.partition import KeyRange, Outcome
 from lossops.state import GroupTable, State, Sums
+from lossops.units import Units, UnitSums
 
 try:
     import fcntl
@@ -36,7 +37,7 @@ except ImportError:  # not a POSIX system: folders are never adopted there
 __all__ = ["Cleaned", "Store", "acquire_spill", "clean", "code_digest", "digest_of", "work_folder"]
 
 _CLASSES: dict[str, type] = {
-    one.__name__: one for one in (Outcome, KeyRange, Seen, State, GroupTable, Sums, BinTable, Moments)
+    one.__name__: one for one in (Outcome, KeyRange, Seen, State, GroupTable, Sums, BinTable, Moments, Units, UnitSums)
 }
 _PACKAGES = ("lossops", "numba", "numpy", "pyarrow", "scipy")
 _PACKAGE = Path(__file__).resolve().parent

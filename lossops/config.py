@@ -20,6 +20,7 @@ from lossops.slices import Axis, Slice
 __all__ = [
     "AxisConfig",
     "ClusterConfig",
+    "GateConfig",
     "LabelsConfig",
     "LossConfig",
     "ModelConfig",
@@ -62,12 +63,6 @@ def _size(value: object) -> object:
         raise ValueError(f"{shown(value)}; allowed: a size such as 2GiB or 500MB")
     if value is not None:
         parse_size(value)
-    return value
-
-
-def _not_yet(value: object) -> object:
-    if value:
-        raise ValueError("this version does not offer it yet; allowed: leave the key out")
     return value
 
 
@@ -148,6 +143,60 @@ class AxisConfig(_Strict):
         return self
 
 
+class GateConfig(_Strict):
+    """A limit that a loss, a comparison with the baseline, or a share of rows must keep."""
+
+    name: str | None = Field(None, description="name in the report; what is limited if left out")
+    loss: str | None = Field(None, description="loss as the report names it; for a share every loss if left out")
+    share: Literal["invalid", "clipped", "unmatched"] | None = Field(
+        None,
+        description="invalid rows of the aligned ones, clipped ones of the scored ones, or unmatched predictions",
+    )
+    model: str | None = Field(None, description="every model if left out, but for the baseline where it is compared")
+    max: float | None = Field(None, description="largest mean loss or share")
+    max_increase: Annotated[float, Field(gt=-1)] | None = Field(
+        None, description="largest increase over the baseline as a fraction of its mean: 0.01 is 1 %"
+    )
+    max_difference: float | None = Field(None, description="largest difference to the baseline, in units of the loss")
+    slices: Annotated[list[_Columns], AfterValidator(_not_empty)] = Field(
+        ["overall"], description="overall, columns or crosses that slices names, or single slices such as cut=Ideal"
+    )
+    min_rows: Annotated[int, Field(ge=0)] = Field(0, description="rows below which the outcome is insufficient")
+    on_insufficient: Literal["pass", "fail"] = Field("pass", description="what not enough evidence does to the run")
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> GateConfig:
+        if self.loss is None and self.share is None:
+            raise ValueError("neither loss nor share is given; allowed: a loss, or a share of rows")
+        limits = [name for name in _LIMITS if getattr(self, name) is not None]
+        if len(limits) != 1:
+            raise ValueError(f"{' and '.join(limits) or 'no limit'}; allowed: one of {', '.join(_LIMITS)}")
+        if self.share is not None and (limits != ["max"] or self.slices != ["overall"]):
+            raise ValueError(f"share {self.share}; allowed with it: max, and no slices: it is one of all rows")
+        return self
+
+    @property
+    def limit(self) -> tuple[str, float]:
+        """Which limit it is, and its value."""
+        return next((name, getattr(self, name)) for name in _LIMITS if getattr(self, name) is not None)
+
+    @property
+    def shown(self) -> str:
+        """What the report calls it."""
+        what = " ".join(one for one in (self.model, self.share and f"share {self.share}", self.loss) if one)
+        return self.name or f"{what} {self.limit[0]} {self.limit[1]:g}"
+
+    def covers(self, columns: Sequence[str], label: str) -> bool:
+        """Whether it is about a slice, given by its columns and in words."""
+        return any(
+            label == entry or (bool(columns) and list(columns) == ([entry] if isinstance(entry, str) else entry))
+            for entry in self.slices
+        )
+
+
+_LIMITS = ("max", "max_increase", "max_difference")
+
+
 class ClusterConfig(_Strict):
     """Where Dask works: without ``workers`` and ``address`` in threads of this process."""
 
@@ -186,7 +235,13 @@ class RunConfig(_Strict):
         None, description="column that first and last go by; labels.X or predictions.X for one side only"
     )
     weight: str | None = Field(None, description="column of the sample weight")
-    unit: Annotated[str | None, AfterValidator(_not_yet)] = Field(None, description="not in this version")
+    unit: str | None = Field(
+        None, description="column of the independent unit, such as a user; intervals then cluster on it"
+    )
+    unit_buckets: Annotated[int, Field(ge=2, le=65536)] = Field(
+        1024, description="units that are kept apart; where there are more, they are put together by hash"
+    )
+    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="level of the intervals")
     losses: Annotated[list[LossConfig], AfterValidator(_not_empty)]
     slices: list[Annotated[list[AxisConfig], BeforeValidator(_as_axes), AfterValidator(_not_empty)]] = Field(
         default_factory=list, description="columns, crosses of columns, numeric columns with bins"
@@ -196,10 +251,8 @@ class RunConfig(_Strict):
     on_bad_shard: Literal["fail", "quarantine"] = Field(
         "fail", description="what a damaged shard does: end the run, or be left out and listed"
     )
-    baseline: Annotated[str | None, AfterValidator(_not_yet)] = Field(None, description="not in this version")
-    gates: Annotated[list[Any], AfterValidator(_not_yet)] = Field(
-        default_factory=list, description="not in this version"
-    )
+    baseline: str | None = Field(None, description="model that every other one is compared with, on the same rows")
+    gates: list[GateConfig] = Field(default_factory=list, description="limits; a run that breaks one ends with code 1")
     output: Annotated[str, Field(min_length=1)] = Field("reports", description="folder or URL of the reports")
     work: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="folder or URL of stored states and spilled rows; .lossops beside the output if left out"
@@ -217,12 +270,22 @@ class RunConfig(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
         self._check_duplicates()
+        if self.baseline is not None and self.baseline not in self.models:
+            raise ValueError(f"baseline: unknown model {self.baseline!r}; {nearest(self.baseline, self.models)}")
+        if self.baseline is not None and len(self.models) < 2:
+            raise ValueError(f"baseline: {self.baseline!r} is the only model; allowed: a second one to compare with it")
         _check_convention(self.convention)
         for place, loss in enumerate(self.losses):
             try:
                 self._bind(loss)
             except ConfigError as error:
                 raise ValueError(f"losses.{place}: {error}") from error
+        for place, gate in enumerate(self.gates):
+            try:
+                self._check_gate(gate)
+            except ValueError as error:
+                raise ValueError(f"gates.{place}.{error}") from error
+        _distinct("gates", [gate.shown for gate in self.gates], "give each its own name")
         _distinct("losses", [loss.shown for loss in self.losses], "give each its own name")
         _distinct("slices", [_shown(axes) for axes in self.slices], "name each slice once")
         for axes in self.slices:
@@ -240,6 +303,25 @@ class RunConfig(_Strict):
             raise ValueError(f"order_by: duplicates: {self.duplicates} does not go by it; allowed: first or last")
         _distinct("order_by", self.order_by or [], "name each column once")
 
+    def _check_gate(self, gate: GateConfig) -> None:
+        rows = [loss.shown for loss, bound in zip(self.losses, self.bound_losses, strict=True) if _is_loss(bound)]
+        if gate.loss is not None and gate.loss not in rows:
+            if gate.loss in [loss.shown for loss in self.losses]:
+                raise ValueError(f"loss: {gate.loss} is a measure, which has no interval; allowed: {', '.join(rows)}")
+            raise ValueError(f"loss: unknown loss {gate.loss!r}; {nearest(gate.loss, rows)}")
+        if gate.model is not None and gate.model not in self.models:
+            raise ValueError(f"model: unknown model {gate.model!r}; {nearest(gate.model, self.models)}")
+        if gate.limit[0] != "max":
+            if self.baseline is None:
+                raise ValueError(f"{gate.limit[0]}: there is no baseline; allowed: set baseline, or use max")
+            if gate.model == self.baseline:
+                raise ValueError(f"model: {gate.model!r} is the baseline itself; allowed: another model")
+        known = [slices.columns for slices in self.chosen_slices]
+        for entry in gate.slices:
+            if entry != "overall" and _gate_columns(entry) not in known and [entry] not in known and entry not in known:
+                choices = ["overall", *(" & ".join(columns) for columns in known)]
+                raise ValueError(f"slices: {shown(entry)} is not among slices; {nearest(str(entry), choices)}")
+
     def _bind(self, loss: LossConfig) -> BoundLoss | BoundMeasure:
         return bind(loss.loss, loss.model_extra or {}, loss.convention or self.convention)
 
@@ -255,6 +337,17 @@ class RunConfig(_Strict):
             Slice(tuple(Axis(axis.column, None if axis.bins is None else tuple(axis.bins)) for axis in axes))
             for axes in self.slices
         )
+
+
+def _is_loss(bound: BoundLoss | BoundMeasure) -> bool:
+    return isinstance(bound, BoundLoss)
+
+
+def _gate_columns(entry: _Columns) -> list[str]:
+    """Return the columns of a single slice in words, such as ``cut=Ideal & color is null``."""
+    if not isinstance(entry, str):
+        return entry
+    return [re.split(r"=| is (?:null|NaN)$", part, maxsplit=1)[0] for part in entry.split(" & ")]
 
 
 def _check_convention(name: str) -> None:
@@ -434,6 +527,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "models": ModelConfig,
     "losses": LossConfig,
     "slices": AxisConfig,
+    "gates": GateConfig,
     "cluster": ClusterConfig,
 }
 

@@ -1,6 +1,7 @@
 """The exception tree.
 
 LossopsError
+ +- GateError        a report was published, and a gate failed                   (exit code 1)
  +- ConfigError      the configuration cannot be understood                      (exit code 2)
  +- InputError       a dataset cannot be used as configured                      (exit code 2)
  |   +- ShardError   one file of a dataset is unreadable or differs from the rest
@@ -15,13 +16,42 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "InputChanged", "InputError", "LossopsError", "RunError", "ShardError", "nearest", "shown"]
+__all__ = [
+    "ConfigError",
+    "GateError",
+    "InputChanged",
+    "InputError",
+    "LossopsError",
+    "RunError",
+    "ShardError",
+    "nearest",
+    "shown",
+]
 
 
 class LossopsError(Exception):
     """Base of every error that lossops raises on purpose."""
 
     exit_code = 3
+
+
+class GateError(LossopsError):
+    """A report was published, and a number in it does not keep its limit.
+
+    Args:
+        report: path of the report.
+        message: which numbers.
+    """
+
+    exit_code = 1
+
+    def __init__(self, report: str, message: str) -> None:
+        super().__init__(report, message)
+        self.report = report
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.message}; report: {self.report}"
 
 
 class ConfigError(LossopsError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from os import PathLike
@@ -15,13 +15,9 @@ import pyarrow as pa
 from lossops.config import RunConfig, load_config, parse_config
 from lossops.engine import Scores, score
 from lossops.kernels.jit import kernel_digest
-from lossops.measures import BoundMeasure
 from lossops.plan import Plan, make_plan
-from lossops.report import LEDGER, LOSSES, SHARDS, Report, publish
-from lossops.slices import Slice
-from lossops.state import GroupKey, GroupTable
-from lossops.statistics import Summary, summarise
-from lossops.tasks import Task
+from lossops.report import SCHEMAS, Report, publish
+from lossops.results import comparison_rows, contrast_rows, gate_rows, loss_rows
 
 __all__ = ["evaluate", "publish_scores", "utc_now"]
 
@@ -70,15 +66,20 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         dataset.verify()
     finished = utc_now()
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-    tables = {
-        "losses": _table(LOSSES, _loss_rows(plan, scores)),
-        "ledger": _table(LEDGER, (vars(entry) for entry in scores.ledger)),
-        "shards": _table(SHARDS, (vars(record) for record in scores.shards)),
+    gates = list(gate_rows(scores))
+    rows: dict[str, Iterable[Mapping[str, Any]]] = {
+        "losses": loss_rows(scores),
+        "comparisons": comparison_rows(scores),
+        "contrasts": contrast_rows(scores),
+        "gates": gates,
+        "ledger": map(vars, scores.ledger),
+        "shards": map(vars, scores.shards),
     }
+    tables = {name: pa.Table.from_pylist(list(rows[name]), schema=schema) for name, schema in SCHEMAS.items()}
     run = {
         "run_id": run_id,
         "name": plan.config.name,
-        "outcome": "completed",
+        "outcome": _outcome(gates),
         "started": started.isoformat(timespec="milliseconds"),
         "finished": finished.isoformat(timespec="milliseconds"),
         "seconds": (finished - started).total_seconds(),
@@ -94,8 +95,10 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
     return publish(plan.config.output, plan.config.name, run_id, tables, run)
 
 
-def _table(schema: pa.Schema, rows: Iterator[Mapping[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+def _outcome(gates: Sequence[Mapping[str, Any]]) -> str:
+    if not gates:
+        return "completed"
+    return "failed" if any(row["fails"] for row in gates) else "passed"
 
 
 def _row_totals(plan: Plan) -> dict[str, int]:
@@ -114,43 +117,3 @@ def _alignment(plan: Plan) -> list[dict[str, Any]]:
         }
         for pairing in plan.pairings
     ]
-
-
-def _loss_rows(plan: Plan, scores: Scores) -> Iterator[dict[str, Any]]:
-    """Yield the rows of losses.parquet: by model and loss as configured, overall first, then slices by value."""
-    for task in (task for pairing in plan.pairings for task in pairing.tasks):
-        for number, chosen in enumerate(plan.pairings[0].slices):
-            table = scores.state.tables[number]
-            found = _measured(task, scores, number) if isinstance(task.loss, BoundMeasure) else _summaries(task, table)
-            yield from _slice_rows(task, chosen, table, found)
-
-
-def _summaries(task: Task, table: GroupTable) -> dict[GroupKey, Summary]:
-    found = summarise(table.sums[task.cell]) if task.cell in table.sums else []
-    return dict(zip(table.keys, found, strict=False))
-
-
-def _measured(task: Task, scores: Scores, number: int) -> dict[Any, Summary]:
-    """The value of a measure stands where the mean of a loss does; sums and intervals belong to means only."""
-    if not isinstance(task.loss, BoundMeasure) or task.cell not in scores.state.measures:
-        return {}
-    table = scores.state.measures[task.cell][number]
-    return {
-        key: Summary(one.rows, one.rows_valid, one.rows_clipped, one.weight_sum, mean=one.value)
-        for key, one in zip(table.keys, task.loss.results(table), strict=True)
-    }
-
-
-def _slice_rows(
-    task: Task, chosen: Slice, table: GroupTable, found: Mapping[GroupKey, Summary]
-) -> Iterator[dict[str, Any]]:
-    for key in sorted(table.keys) or ([()] if not chosen.axes else []):
-        yield {
-            "model": task.model,
-            "loss": task.name,
-            "kind": "measure" if isinstance(task.loss, BoundMeasure) else "loss",
-            "slice": chosen.label(key),
-            "slice_columns": chosen.columns,
-            "slice_values": chosen.values(key),
-            **vars(found.get(key, Summary(0, 0, 0, 0.0))),
-        }

@@ -66,7 +66,7 @@ def make_ledger(
                 found = f"{sum(buckets.values())} rows accounted for, {side.rows} read"
                 raise RunError(f"the ledger of the {side.dataset} of {cell[0]} does not add up: {found}")
             entries += [
-                Entry(side.dataset, *cell, reason, rows)
+                Entry(side.dataset, cell[0], cell[1], reason, rows)
                 for reason, rows in buckets.items()
                 if rows or reason == "scored"
             ]

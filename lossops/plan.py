@@ -26,7 +26,19 @@ from lossops.memory import default_limit, shown_size
 from lossops.pieces import Piece, by_position, key_intervals, shard_pairs
 from lossops.report import check_output
 from lossops.slices import OVERALL, Axis, Slice
-from lossops.tasks import SIDES, Side, Source, Task, check_axis, check_number, locate, make_task
+from lossops.tasks import (
+    SIDES,
+    Comparison,
+    Side,
+    Source,
+    Task,
+    check_axis,
+    check_number,
+    check_unit,
+    locate,
+    make_comparisons,
+    make_task,
+)
 
 __all__ = ["Budget", "Mode", "Pairing", "Plan", "bounded", "check_pins", "make_plan", "replanned"]
 
@@ -77,7 +89,10 @@ class Pairing:
         rule: which of several rows with one key counts.
         order: for each side that has it the column by which that rule chooses.
         tasks: the losses of the models.
+        comparisons: of the models with the baseline.
         weight: where the sample weight is read.
+        unit: where the independent unit is read.
+        unit_buckets: units that are kept apart.
         axes: where each axis of the slices is read.
         slices: overall first.
         budget: memory and threads of a worker.
@@ -92,7 +107,10 @@ class Pairing:
     rule: Rule
     order: Mapping[Side, str]
     tasks: tuple[Task, ...]
+    comparisons: tuple[Comparison, ...]
     weight: Source | None
+    unit: Source | None
+    unit_buckets: int
     axes: Mapping[Axis, Source]
     slices: tuple[Slice, ...]
     budget: Budget
@@ -105,7 +123,7 @@ class Pairing:
     def columns(self, side: Side) -> tuple[str, ...]:
         """The columns that scoring needs from a side, without the key."""
         own = {task: task.labels if side == "labels" else task.predictions for task in self.tasks}
-        sources = [*([self.weight] if self.weight else []), *self.axes.values()]
+        sources = [*(source for source in (self.weight, self.unit) if source), *self.axes.values()]
         named = [*(name for names in own.values() for name in names), *(s.column for s in sources if s.side == side)]
         return tuple(dict.fromkeys(named))
 
@@ -285,6 +303,10 @@ def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None) -
         dataset = _open(config, model.path, quarantined or {})
         opened.setdefault(dataset.paths, dataset)
         models.setdefault(dataset.paths, []).append(name)
+    if config.baseline is not None and len(models) > 1:
+        others = next(names for names in models.values() if config.baseline not in names)
+        found = f"{others[0]} and {config.baseline} are in different datasets"
+        raise InputError(f"baseline: {found}; allowed in this version: models whose path is the same")
     return Plan(config, tuple(_pair(config, labels, opened[paths], models[paths]) for paths in opened))
 
 
@@ -308,6 +330,9 @@ def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequ
     weight = None if config.weight is None else locate(config.weight, "weight", sides, config, same=same)
     if weight is not None:
         check_number(sides[weight.side], weight.column, "weight")
+    unit = None if config.unit is None else locate(config.unit, "unit", sides, config, same=same)
+    if unit is not None:
+        check_unit(sides[unit.side], unit.column)
     for column in () if same else key:
         found = [(side.location, side.type_of(column, "key")) for side in (predictions, labels)]
         check_key_types(column, found[0], found[1])
@@ -327,7 +352,10 @@ def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequ
         rule,
         order,
         tasks,
+        make_comparisons(tasks, config.baseline),
         weight,
+        unit,
+        config.unit_buckets,
         axes,
         slices,
         _budget(config),
@@ -379,7 +407,18 @@ def _budget(config: RunConfig) -> Budget:
 
 def _recipe(config: RunConfig, tasks: Sequence[Task], sides: Mapping[Side, Dataset]) -> str:
     """Return as text all that decides what is computed of a row: losses, columns, types, slices."""
-    chosen = {"key", "duplicates", "order_by", "weight", "losses", "slices", "convention"}
+    chosen = {
+        "key",
+        "duplicates",
+        "order_by",
+        "weight",
+        "unit",
+        "unit_buckets",
+        "losses",
+        "slices",
+        "convention",
+        "baseline",
+    }
     settings = config.model_dump(mode="json", include=chosen)
     settings["losses"] = [loss.model_dump(mode="json") for loss in config.losses]
     columns = ("labels", "predictions", "label_width", "prediction_width", "classes", "denominator", "fields")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +12,15 @@ import pyarrow as pa
 
 from lossops.bins import BinTable
 from lossops.data.columns import Numbers, categories, class_numbers, numbers, scalars
+from lossops.data.keys import read_keys
 from lossops.kernels.checks import Reason, check_weights
 from lossops.losses import BoundLoss
 from lossops.measures import BoundMeasure
 from lossops.plan import Pairing
 from lossops.slices import Axis, Categories, Grouping, group_rows, roll_up
 from lossops.state import Cell, GroupTable, State, Sums, count_reasons
-from lossops.tasks import Source, Task
+from lossops.tasks import Comparison, Source, Task
+from lossops.units import Units, UnitSums
 
 __all__ = ["Tables", "score_batch"]
 
@@ -35,8 +39,11 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
     columns = {axis: _categories(axis, tables[source.side][source.column]) for axis, source in pairing.axes.items()}
     layout = _layout(pairing, columns, rows)
     weights, reasons = _weights(pairing.weight, tables, rows)
+    by_unit = _ByUnit.of_rows(pairing, tables, layout)
     decoded: _Decoded = {}
     sums: dict[Cell, list[Sums]] = {}
+    units: dict[Cell, list[UnitSums]] = {}
+    losses: dict[Cell, _Losses] = {}
     counts: dict[Cell, npt.NDArray[np.int64]] = {}
     measures: dict[Cell, tuple[BinTable, ...]] = {}
     for task in pairing.tasks:
@@ -45,18 +52,109 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
             measures[task.cell] = _tables(task, task.loss, tables, decoded, layout, weights, own)
             counts[task.cell] = count_reasons(own)
             continue
-        losses, clipped = _losses(task, task.loss, tables, decoded, own)
+        values, clipped = _losses(task, task.loss, tables, decoded, own)
         denominators = _denominators(task, _label_numbers(task, tables, decoded)[0], weights, own)
-        sums[task.cell] = _accumulate(layout, losses, weights, own, clipped, denominators)
+        losses[task.cell] = _Losses(values, own)
+        sums[task.cell] = _accumulate(layout, values, weights, own, clipped, denominators)
+        if by_unit is not None:
+            divisors = weights if denominators is None else denominators
+            units[task.cell] = by_unit.sums(values[np.newaxis], weights, divisors, own)
         counts[task.cell] = count_reasons(own)
+    for one in pairing.comparisons:
+        pairs = _pairs(one, losses)
+        denominators = _denominators(one.task, _label_numbers(one.task, tables, decoded)[0], weights, pairs.reasons)
+        divisors = weights if denominators is None else denominators
+        sums[one.cell] = _accumulate_pairs(layout, pairs, weights, divisors)
+        if by_unit is not None:
+            units[one.cell] = by_unit.sums(pairs.values, weights, divisors, pairs.reasons)
     return State(
         tuple(
-            GroupTable(grouping.keys, {cell: found[number] for cell, found in sums.items()})
+            GroupTable(
+                grouping.keys,
+                {cell: found[number] for cell, found in sums.items()},
+                {cell: by_slice[number] for cell, by_slice in units.items()},
+            )
             for number, (_, grouping) in enumerate(layout)
         ),
         counts,
         measures,
+        None if by_unit is None else by_unit.units,
     )
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """The losses of a batch, float64 [rows], or [values, rows] of pairs, and why rows have none, uint8 [rows]."""
+
+    values: npt.NDArray[np.float64]
+    reasons: npt.NDArray[np.uint8]
+
+
+def _pairs(one: Comparison, losses: Mapping[Cell, _Losses]) -> _Losses:
+    """Return the differences and the losses of the baseline, where both models are scored."""
+    mine, theirs = losses[one.task.cell], losses[one.baseline.cell]
+    with np.errstate(invalid="ignore", over="ignore"):  # rows that are not scored may hold anything
+        differences = mine.values - theirs.values
+    return _Losses(np.stack([differences, theirs.values]), np.maximum(mine.reasons, theirs.reasons))
+
+
+_Layout = list[tuple[int | None, Grouping]]
+_Part = TypeVar("_Part", Sums, UnitSums)
+
+
+@dataclass(frozen=True)
+class _ByUnit:
+    """The rows of a batch by independent unit.
+
+    Args:
+        layout: the groups of every slice.
+        units: that occur.
+        entries: for each slice that is not rolled up what `lossops.units.UnitSums.entries` gives.
+    """
+
+    layout: _Layout
+    units: Units
+    entries: Mapping[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+
+    @classmethod
+    def of_rows(cls, pairing: Pairing, tables: Tables, layout: _Layout) -> _ByUnit | None:
+        """Group the rows of a batch by unit; None where the run has no units."""
+        if pairing.unit is None:
+            return None
+        keys = read_keys([tables[pairing.unit.side][pairing.unit.column]])
+        hashes = np.where(keys.null, np.uint64(0), keys.hashes())  # all rows without a unit are one
+        units, places = Units.of_rows(hashes, pairing.unit_buckets)
+        entries = {
+            number: UnitSums.entries(grouping.groups, places, len(units.known))
+            for number, (finer, grouping) in enumerate(layout)
+            if finer is None
+        }
+        return cls(layout, units, entries)
+
+    def sums(
+        self,
+        values: npt.NDArray[np.float64],
+        weights: npt.NDArray[np.float64] | None,
+        divisors: npt.NDArray[np.float64] | None,
+        reasons: npt.NDArray[np.uint8],
+    ) -> list[UnitSums]:
+        """Return the sums of each unit for every slice; the arguments of `lossops.units.UnitSums.of_rows`."""
+        return _by_slice(
+            self.layout,
+            lambda number: UnitSums.of_rows(self.entries[number], self.units, values, weights, divisors, reasons),
+        )
+
+
+def _by_slice(layout: _Layout, direct: Callable[[int], _Part]) -> list[_Part]:
+    """Return something for every slice: directly from rows, or rolled up from a finer slice."""
+    found = {number: direct(number) for number, (finer, _) in enumerate(layout) if finer is None}
+    # Finer slices first: a slice may be rolled up from one that is itself rolled up.
+    for number in sorted(range(len(layout)), key=lambda n: -layout[n][1].members.shape[1]):
+        finer, grouping = layout[number]
+        if finer is not None:
+            kind = type(found[finer])
+            found[number] = kind.gathered([(found[finer], grouping.groups)], len(grouping.keys))
+    return [found[number] for number in range(len(layout))]
 
 
 def _categories(axis: Axis, column: pa.ChunkedArray) -> Categories:
@@ -66,7 +164,7 @@ def _categories(axis: Axis, column: pa.ChunkedArray) -> Categories:
     return axis.cut(values, problems != 0)
 
 
-def _layout(pairing: Pairing, columns: Mapping[Axis, Categories], rows: int) -> list[tuple[int | None, Grouping]]:
+def _layout(pairing: Pairing, columns: Mapping[Axis, Categories], rows: int) -> _Layout:
     """Group the rows by every slice; a slice with a finer one is grouped from that one's groups, which are fewer.
 
     Returns:
@@ -111,7 +209,7 @@ def _tables(
     measure: BoundMeasure,
     tables: Tables,
     decoded: _Decoded,
-    layout: list[tuple[int | None, Grouping]],
+    layout: _Layout,
     weights: npt.NDArray[np.float64] | None,
     reasons: npt.NDArray[np.uint8],
 ) -> tuple[BinTable, ...]:
@@ -127,7 +225,7 @@ def _tables(
     )
 
 
-def _groups_of_rows(layout: list[tuple[int | None, Grouping]], number: int) -> npt.NDArray[np.int64]:
+def _groups_of_rows(layout: _Layout, number: int) -> npt.NDArray[np.int64]:
     """The group of each row, also of a slice that was grouped from a finer one."""
     finer, grouping = layout[number]
     return grouping.groups if finer is None else grouping.groups[_groups_of_rows(layout, finer)]
@@ -184,21 +282,33 @@ def _denominators(
 
 
 def _accumulate(
-    layout: list[tuple[int | None, Grouping]],
+    layout: _Layout,
     losses: npt.NDArray[np.float64],
     weights: npt.NDArray[np.float64] | None,
     reasons: npt.NDArray[np.uint8],
     clipped: npt.NDArray[np.uint8],
     denominators: npt.NDArray[np.float64] | None,
 ) -> list[Sums]:
-    divided = denominators is not None
-    found = [Sums.zero(len(grouping.keys), weighted=weights is not None, divided=divided) for _, grouping in layout]
-    for number, (finer, grouping) in enumerate(layout):
-        if finer is None:
-            found[number].add_rows(losses, weights, reasons, clipped, grouping.groups, denominators)
-    # Finer slices first: a slice may be rolled up from one that is itself rolled up.
-    for number in sorted(range(len(layout)), key=lambda n: -layout[n][1].members.shape[1]):
-        finer, grouping = layout[number]
-        if finer is not None:
-            found[number].add_groups(found[finer], grouping.groups)
-    return found
+    def direct(number: int) -> Sums:
+        grouping = layout[number][1]
+        divided = denominators is not None
+        found = Sums.zero(len(grouping.keys), weighted=weights is not None, divided=divided)
+        found.add_rows(losses, weights, reasons, clipped, grouping.groups, denominators)
+        return found
+
+    return _by_slice(layout, direct)
+
+
+def _accumulate_pairs(
+    layout: _Layout,
+    pairs: _Losses,
+    weights: npt.NDArray[np.float64] | None,
+    divisors: npt.NDArray[np.float64] | None,
+) -> list[Sums]:
+    def direct(number: int) -> Sums:
+        grouping = layout[number][1]
+        found = Sums.zero_pairs(len(grouping.keys), divided=divisors is not None)
+        found.add_pairs(pairs.values[0], pairs.values[1], weights, divisors, pairs.reasons, grouping.groups)
+        return found
+
+    return _by_slice(layout, direct)

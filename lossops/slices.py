@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lossops.kernels.dense import dense
 from lossops.state import GroupKey
 
 __all__ = ["OVERALL", "Axis", "Categories", "Grouping", "Slice", "group_rows", "roll_up"]
 
 _NAN: tuple[int, object] = (1, 0)
 _NULL: tuple[int, object] = (2, 0)
-_DENSE_LIMIT = 1 << 22  # group numbers up to here are made dense by a table, larger ones by sorting
 
 
 @dataclass(frozen=True)
@@ -128,23 +128,14 @@ class Grouping:
     keys: tuple[GroupKey, ...]
 
 
-def _dense(numbers: npt.NDArray[np.int64], size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return which numbers occur, ascending, and the place of each row's number among them."""
-    if size > _DENSE_LIMIT:
-        found, places = np.unique(numbers, return_inverse=True)
-        return found, places.astype(np.int64)
-    present = np.bincount(numbers, minlength=size) > 0
-    return np.flatnonzero(present), (np.cumsum(present) - 1)[numbers]
-
-
 def _combine(codes: Sequence[npt.NDArray[np.int64]], axes: Sequence[Categories], rows: int) -> Grouping:
     numbers, size = np.zeros(rows, dtype=np.int64), 1
     for code, axis in zip(codes, axes, strict=True):
         if size * len(axis.keys) >= 1 << 62:  # the product would not fit: number the groups so far anew
-            found, numbers = _dense(numbers, size)
+            found, numbers = dense(numbers, size)
             size = len(found)
         numbers, size = numbers * len(axis.keys) + code, size * len(axis.keys)
-    _, groups = _dense(numbers, size)
+    _, groups = dense(numbers, size)
     first = np.zeros(int(groups.max()) + 1 if rows else 0, dtype=np.int64)
     first[groups] = np.arange(rows)
     members = np.stack([code[first] for code in codes], axis=1) if codes else np.zeros((len(first), 0), dtype=np.int64)

@@ -6,7 +6,8 @@ Adding is the only merge, it is exact, and its order does not matter. Nothing is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,23 +16,29 @@ from lossops.bins import BinTable
 from lossops.kernels.accumulate import (
     COUNTS,
     DIVIDED_COLUMNS,
+    PAIR_COLUMNS,
     UNWEIGHTED_COLUMNS,
     WEIGHTED_COLUMNS,
+    WEIGHTED_PAIR_COLUMNS,
     add_block,
     add_divided_block,
+    add_pair_block,
     add_weighted_block,
+    add_weighted_pair_block,
     merge_groups,
 )
 from lossops.kernels.checks import Reason
 from lossops.kernels.exact import DIGITS, EMPTY_TOP
+from lossops.units import Units, UnitSums
 
 __all__ = ["Cell", "GroupKey", "GroupTable", "State", "Sums", "count_reasons"]
 
-Cell = tuple[str, str]  # (model, loss)
+Cell = tuple[str, ...]  # (model, loss), or of a comparison (model, loss, baseline)
 GroupKey = tuple[tuple[int, object], ...]  # one (rank, value) for each column of a slice, see `lossops.slices`
 _REASONS = max(Reason) + 1
 _COLUMNS = (UNWEIGHTED_COLUMNS, WEIGHTED_COLUMNS)
-_BY_LENGTH = {len(names): names for names in (*_COLUMNS, DIVIDED_COLUMNS)}
+_PAIR_COLUMNS = (PAIR_COLUMNS, WEIGHTED_PAIR_COLUMNS)
+_BY_LENGTH = {len(names): names for names in (*_COLUMNS, DIVIDED_COLUMNS, *_PAIR_COLUMNS)}
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,23 @@ class Sums:
     def zero(cls, groups: int, *, weighted: bool, divided: bool = False) -> Sums:
         """The sums of no rows, for this many groups; ``divided`` where the mean has a denominator of its own."""
         return cls.zero_of(groups, len(DIVIDED_COLUMNS if divided else _COLUMNS[weighted]))
+
+    @classmethod
+    def zero_pairs(cls, groups: int, *, divided: bool) -> Sums:
+        """The sums of no pairs of losses; ``divided`` where the mean is not taken over the number of rows."""
+        return cls.zero_of(groups, len(_PAIR_COLUMNS[divided]))
+
+    @classmethod
+    def gathered(cls, parts: Sequence[tuple[Sums, npt.NDArray[np.int64]]], groups: int) -> Sums:
+        """Add group ``i`` of each part to group ``at[i]`` of this many, for parts and their ``at``."""
+        found = cls.zero_of(groups, parts[0][0].tops.shape[1])
+        for part, at in parts:
+            found.add_groups(part, at)
+        return found
+
+    def add_groups(self, other: Sums, groups: npt.NDArray[np.int64]) -> None:
+        """Add group ``i`` of ``other`` to group ``groups[i]``, in place."""
+        merge_groups(self._arrays, other._arrays, groups)
 
     @classmethod
     def zero_of(cls, groups: int, columns: int) -> Sums:
@@ -89,30 +113,60 @@ class Sums:
         else:
             add_weighted_block(losses, weights, reasons, clipped, groups, *self._arrays)
 
-    def add_groups(self, other: Sums, groups: npt.NDArray[np.int64]) -> None:
-        """Add group ``i`` of ``other`` to group ``groups[i]``, in place."""
-        merge_groups(self._arrays, other._arrays, groups)
+    def add_pairs(
+        self,
+        differences: npt.NDArray[np.float64],
+        baselines: npt.NDArray[np.float64],
+        weights: npt.NDArray[np.float64] | None,
+        divisors: npt.NDArray[np.float64] | None,
+        reasons: npt.NDArray[np.uint8],
+        groups: npt.NDArray[np.int64],
+    ) -> None:
+        """Add pairs of losses to their groups, in place; all arrays are [rows]."""
+        clipped = np.zeros(len(reasons), dtype=np.uint8)
+        if divisors is None:
+            add_pair_block(differences, baselines, reasons, clipped, groups, *self._arrays)
+            return
+        own = np.ones(len(reasons)) if weights is None else weights
+        add_weighted_pair_block(differences, baselines, own, divisors, reasons, clipped, groups, *self._arrays)
 
 
 @dataclass(frozen=True)
 class GroupTable:
-    """The groups of one slice: a key and a row of every `Sums` for each."""
+    """The groups of one slice.
+
+    Args:
+        keys: of each group.
+        sums: of the losses of each model, and of every comparison.
+        units: the same by independent unit, where the run has units.
+    """
 
     keys: tuple[GroupKey, ...]
     sums: Mapping[Cell, Sums]
+    units: Mapping[Cell, UnitSums] = field(default_factory=dict)
 
     def __add__(self, other: GroupTable) -> GroupTable:
         places = {key: place for place, key in enumerate(self.keys)}
         for key in other.keys:
             places.setdefault(key, len(places))
         mine, theirs = (np.array([places[key] for key in table.keys], dtype=np.int64) for table in (self, other))
-        sums = {}
-        for cell in {**self.sums, **other.sums}:
-            parts = [(table.sums[cell], at) for table, at in ((self, mine), (other, theirs)) if cell in table.sums]
-            sums[cell] = Sums.zero_of(len(places), len(parts[0][0].columns))
-            for part, at in parts:
-                sums[cell].add_groups(part, at)
-        return GroupTable(tuple(places), sums)
+        sums = _gathered(Sums, ((self.sums, mine), (other.sums, theirs)), len(places))
+        units = _gathered(UnitSums, ((self.units, mine), (other.units, theirs)), len(places))
+        return GroupTable(tuple(places), sums, units)
+
+    def with_buckets(self, buckets: int) -> GroupTable:
+        """The same with units put together in buckets."""
+        return replace(self, units={cell: one.collapsed(buckets) for cell, one in self.units.items()})
+
+
+_Part = TypeVar("_Part", Sums, UnitSums)
+
+
+def _gathered(
+    kind: type[_Part], tables: Sequence[tuple[Mapping[Cell, _Part], npt.NDArray[np.int64]]], groups: int
+) -> dict[Cell, _Part]:
+    cells = dict.fromkeys(cell for found, _ in tables for cell in found)
+    return {cell: kind.gathered([(found[cell], at) for found, at in tables if cell in found], groups) for cell in cells}
 
 
 @dataclass(frozen=True)
@@ -123,11 +177,13 @@ class State:
         tables: one for each slice of the run, in its order; the first is overall.
         reasons: for each model and loss the number of aligned rows by `lossops.kernels.checks.Reason`, int64 [reasons].
         measures: for each model and measure of a dataset a table for each slice, in the same order.
+        units: the independent units of all rows, where the run has units.
     """
 
     tables: tuple[GroupTable, ...]
     reasons: Mapping[Cell, npt.NDArray[np.int64]]
     measures: Mapping[Cell, tuple[BinTable, ...]] = field(default_factory=dict)
+    units: Units | None = None
 
     @classmethod
     def zero(cls, slices: int) -> State:
@@ -136,6 +192,9 @@ class State:
 
     def __add__(self, other: State) -> State:
         nothing = np.zeros(_REASONS, dtype=np.int64)
+        units = self.units + other.units if self.units and other.units else self.units or other.units
+        if units is not None and units.are_buckets:
+            self, other = self._with_buckets(units.buckets), other._with_buckets(units.buckets)  # noqa: PLW0642
         return State(
             tuple(mine + theirs for mine, theirs in zip(self.tables, other.tables, strict=True)),
             {
@@ -143,7 +202,13 @@ class State:
                 for cell in {**self.reasons, **other.reasons}
             },
             {**self.measures, **other.measures, **_added(self.measures, other.measures)},
+            units,
         )
+
+    def _with_buckets(self, buckets: int) -> State:
+        if self.units is None or self.units.are_buckets:
+            return self
+        return replace(self, tables=tuple(table.with_buckets(buckets) for table in self.tables))
 
 
 def _added(

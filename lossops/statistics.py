@@ -1,4 +1,4 @@
-"""State to numbers: means, spreads and intervals. The only place that divides.
+"""State to numbers: means, spreads and intervals. With `lossops.comparisons` the only place that divides.
 
 Sums are integers, so every quotient is taken of exact integers and rounded once.
 """
@@ -6,31 +6,20 @@ Sums are integers, so every quotient is taken of exact integers and rounded once
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-import numpy as np
-import numpy.typing as npt
 from scipy import special
 
-from lossops.kernels.accumulate import (
-    CLIPPED,
-    DIVIDED,
-    DIVIDED_COLUMNS,
-    INFINITE,
-    OVERFLOWED,
-    ROWS,
-    SCORED,
-    UNWEIGHTED_COLUMNS,
-)
-from lossops.kernels.exact import DIGIT_BITS, DIGITS, EXPONENT_BIAS
-from lossops.state import Sums
+from lossops.kernels.accumulate import CLIPPED, INFINITE, OVERFLOWED, ROWS, SCORED
+from lossops.samples import ONE, Exact, Sample, columns_of, is_weighted, root
+from lossops.state import GroupTable, Sums
 
-__all__ = ["CONFIDENCE", "Summary", "summarise"]
+__all__ = ["CONFIDENCE", "Summary", "beyond", "reach", "samples_of", "summarise", "summary_of"]
 
 CONFIDENCE = 0.95
-# The products of weighted rows carry a relative error of about 2**-105; a variance that small is rounding.
-_WEIGHTED_NOISE_BITS = 100
-_SMALLEST_SQUARE = 2.0**-850  # exact products of float64 need 106 bits above the smallest subnormal, 2**-1074
+_SMALLEST_SQUARE = 2.0**-850
 
 
 @dataclass(frozen=True)
@@ -46,9 +35,14 @@ class Summary:
         sum: sum(w l).
         std: sqrt(sum(w (l - mean)^2) / sum(w)), the population form, as numpy.std. None, like what follows, where a
             square of a loss or weight leaves the range of float64 (beyond about 1e150 or all below 1e-125).
-        std_error: standard error of the mean by linearisation for independent rows (s / sqrt(n) without weights).
-        ci_low, ci_high: interval of level `CONFIDENCE` for the mean, Student t with rows_valid - 1 degrees of freedom.
+        std_error: standard error of the mean by linearisation, for independent rows (s / sqrt(n) without weights) or,
+            where the run has units, clustered on them.
+        ci_low, ci_high: interval for the mean, Student t; the degrees of freedom are the rows, or units, of the group
+            less one.
         min, max: smallest and largest loss.
+        units: independent units with a scored row; None where the run has none. Where the run has more units than are
+            kept apart, the buckets of them.
+        freedom: degrees of freedom of the interval.
     """
 
     rows: int
@@ -63,113 +57,76 @@ class Summary:
     ci_high: float | None = None
     min: float | None = None
     max: float | None = None
+    units: int | None = None
+    freedom: int | None = None
 
 
-@dataclass(frozen=True)
-class _Exact:
-    """The number ``integer * 2**exponent``."""
-
-    integer: int
-    exponent: int = 0
-
-    def __mul__(self, other: _Exact) -> _Exact:
-        return _Exact(self.integer * other.integer, self.exponent + other.exponent)
-
-    def __add__(self, other: _Exact) -> _Exact:
-        exponent = min(self.exponent, other.exponent)
-        total = (self.integer << (self.exponent - exponent)) + (other.integer << (other.exponent - exponent))
-        return _Exact(total, exponent)
-
-    def __neg__(self) -> _Exact:
-        return _Exact(-self.integer, self.exponent)
-
-    def over(self, other: _Exact) -> float:
-        """The quotient, correctly rounded."""
-        shift = self.exponent - other.exponent
-        above, below = self.integer << max(shift, 0), other.integer << max(-shift, 0)
-        try:
-            return above / below
-        except OverflowError:
-            return math.inf if above > 0 else -math.inf
+@lru_cache(maxsize=1 << 16)
+def reach(freedom: int, confidence: float) -> float:
+    """How many standard errors the interval reaches to each side: the quantile of Student's t."""
+    return float(special.stdtrit(freedom, 0.5 + confidence / 2))
 
 
-_ONE = _Exact(1)
-_MINUS_TWO = _Exact(-2)
+def beyond(value: float, limit: float, error: float, freedom: int) -> float:
+    """The p-value of a true value of at most ``limit``: below 1 - confidence just where the interval is above it.
+
+    One-sided, and doubled, because an interval leaves as much to each side.
+    """
+    if error == 0.0:
+        return 0.0 if value > limit else 1.0
+    return min(float(2 * special.stdtr(freedom, (limit - value) / error)), 1.0)
 
 
-def _exact(digits: npt.NDArray[np.int64], top: int) -> _Exact:
-    integer = 0
-    for digit in digits.tolist():
-        integer = (integer << DIGIT_BITS) + digit
-    return _Exact(integer, DIGIT_BITS * (top - DIGITS + 1) - EXPONENT_BIAS) if integer else _Exact(0)
+def _std(sums: Sums, group: int) -> float | None:
+    """Return the standard deviation of the losses, None where their squares leave float64."""
+    columns = columns_of(sums, group)
+    w, x = columns.get("w", Exact(int(sums.counts[group, SCORED]))), columns["wl"]
+    second = columns["wl2"]
+    if sums.counts[group, OVERFLOWED] or (second.integer and second.over(ONE) < _SMALLEST_SQUARE):
+        return None
+    product = w * second
+    noise = product * Exact(1, -100) if is_weighted(sums) else Exact(0)
+    return root(product - x * x, w * w, noise)
 
 
-def _columns(sums: Sums, group: int) -> dict[str, _Exact]:
-    """Return the sums of w l, w l^2, w, and for x = w l and the denominator d those of x^2, x d, d^2, d."""
-    tops = sums.tops[group].tolist()
-    found = {name: _exact(sums.digits[group, i], tops[i]) for i, name in enumerate(sums.columns)}
-    if sums.columns == UNWEIGHTED_COLUMNS:
-        count = _Exact(int(sums.counts[group, SCORED]))
-        return {**found, "w": count, "d": count, "d2": count, "xd": found["wl"], "x2": found["wl2"]}
-    if sums.columns == DIVIDED_COLUMNS:
-        return {**found, "xd": found["wdl"], "x2": found["w2l2"]}
-    return {**found, "d": found["w"], "d2": found["w2"], "xd": found["w2l"], "x2": found["w2l2"]}
+def summary_of(sums: Sums, group: int, sample: Sample | None, overall: Sample | None, confidence: float) -> Summary:
+    """Return the numbers of a group.
 
-
-def _root(value: _Exact, over: _Exact, noise: _Exact) -> float:
-    """sqrt(value / over), where a value no larger than ``noise`` is rounding around zero."""
-    return math.sqrt(value.over(over)) if (value + -noise).integer > 0 else 0.0
-
-
-def _underflows(columns: dict[str, _Exact]) -> bool:
-    """Whether losses or weights are so small that their squares lost digits before they were summed."""
-    squares = ["d2", *(["wl2", "xd", "x2"] if columns["wl"].integer else [])]
-    return any(columns[name].integer and columns[name].over(_ONE) < _SMALLEST_SQUARE for name in squares)
-
-
-def _spreads(columns: dict[str, _Exact], rows: int, *, weighted: bool) -> tuple[float, float | None]:
-    """Return the standard deviation of the losses and the standard error of sum(x) / sum(d)."""
-    w, x, d = columns["w"], columns["wl"], columns["d"]
-    noise = _Exact(1, -_WEIGHTED_NOISE_BITS) if weighted else _Exact(0)
-    second = w * columns["wl2"]
-    std = _root(second + -(x * x), w * w, noise * second)
-    if rows < 2:
-        return std, None
-    largest = d * d * columns["x2"]
-    squares = largest + _MINUS_TWO * x * d * columns["xd"] + x * x * columns["d2"]
-    rows_over = _Exact(rows - 1) * d * d * d * d
-    return std, _root(_Exact(rows) * squares, rows_over, noise * _Exact(rows) * largest)
-
-
-def _divided_rows(sums: Sums, group: int) -> int:
-    """Return the number of rows that the denominator of the mean counts."""
-    return int(sums.counts[group, DIVIDED if sums.columns == DIVIDED_COLUMNS else SCORED])
-
-
-def _summarise_group(sums: Sums, group: int, factors: dict[int, float]) -> Summary:
+    Args:
+        sums: of the slice.
+        group: its number there.
+        sample: of the group; None where no row is scored or a loss is infinite.
+        overall: of all rows, whose units those of the group are among.
+        confidence: level of the interval.
+    """
     counts = sums.counts[group].tolist()
-    rows, divided = counts[SCORED], _divided_rows(sums, group)
-    columns = _columns(sums, group)
-    weight_sum = columns["w"].over(_ONE)
-    if rows == 0 or not columns["d"].integer:
-        return Summary(counts[ROWS], rows, counts[CLIPPED], weight_sum)
+    columns = columns_of(sums, group)
+    weight_sum = columns["w"].over(ONE) if "w" in columns else float(counts[SCORED])
+    units = None if sample is None or sample.units is None else len(sample.units.units)
+    head = (counts[ROWS], counts[SCORED], counts[CLIPPED], weight_sum)
     low, high = sums.extremes[group].tolist()
-    if counts[INFINITE]:
-        return Summary(counts[ROWS], rows, counts[CLIPPED], weight_sum, mean=math.inf, sum=math.inf, min=low, max=high)
-    mean, total = columns["wl"].over(columns["d"]), columns["wl"].over(_ONE)
-    std, error, ci_low, ci_high = None, None, None, None
-    if not counts[OVERFLOWED] and not _underflows(columns):
-        std, error = _spreads(columns, divided, weighted=sums.columns != UNWEIGHTED_COLUMNS)
+    if sample is None:
+        if not (counts[INFINITE] and counts[SCORED]):
+            return Summary(*head)
+        return Summary(*head, mean=math.inf, sum=math.inf, min=low, max=high)
+    mean, total = sample.firsts["x"].over(sample.firsts["d"]), sample.firsts["x"].over(ONE)
+    std = _std(sums, group) if sample.seconds else None
+    error, ci_low, ci_high = None, None, None
+    if sample.seconds:
+        error = sample.std_error(sample.ratio("x", "d"), None if overall is None else overall.units)
     if error is not None:
-        reach = factors[divided] * error
-        ci_low, ci_high = mean - reach, mean + reach
-    return Summary(counts[ROWS], rows, counts[CLIPPED], weight_sum, mean, total, std, error, ci_low, ci_high, low, high)
+        width = reach(sample.freedom(), confidence) * error
+        ci_low, ci_high = mean - width, mean + width
+    return Summary(*head, mean, total, std, error, ci_low, ci_high, low, high, units, sample.freedom())
 
 
-def summarise(sums: Sums) -> list[Summary]:
-    """Return the numbers of each group."""
-    counts = np.unique([_divided_rows(sums, group) for group in range(len(sums.counts))])
-    counts = counts[counts > 1]
-    quantiles = special.stdtrit(counts - 1, 0.5 + CONFIDENCE / 2)
-    factors = dict(zip(counts.tolist(), quantiles.tolist(), strict=True))
-    return [_summarise_group(sums, group, factors) for group in range(len(sums.counts))]
+def summarise(sums: Sums, confidence: float = CONFIDENCE) -> list[Summary]:
+    """Return the numbers of each group, for independent rows."""
+    samples = [Sample.of(sums, group) for group in range(len(sums.counts))]
+    return [summary_of(sums, group, sample, None, confidence) for group, sample in enumerate(samples)]
+
+
+def samples_of(table: GroupTable, cell: tuple[str, ...]) -> Sequence[Sample | None]:
+    """Return the sample of each group of a slice, for a model and loss or a comparison."""
+    sums, units = table.sums[cell], table.units.get(cell)
+    return [Sample.of(sums, group, units) for group in range(len(sums.counts))]

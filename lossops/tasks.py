@@ -21,7 +21,19 @@ from lossops.losses.declaration import SIGNS, TWO_CLASSES, UNIT
 from lossops.measures import BoundMeasure
 from lossops.slices import Axis
 
-__all__ = ["SIDES", "Side", "Source", "Task", "check_axis", "check_number", "locate", "make_task"]
+__all__ = [
+    "SIDES",
+    "Comparison",
+    "Side",
+    "Source",
+    "Task",
+    "check_axis",
+    "check_number",
+    "check_unit",
+    "locate",
+    "make_comparisons",
+    "make_task",
+]
 
 Side = Literal["labels", "predictions"]
 SIDES: tuple[Side, Side] = ("predictions", "labels")
@@ -67,6 +79,43 @@ class Task:
     def cell(self) -> tuple[str, str]:
         """(model, loss), the key of its state."""
         return self.model, self.name
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One loss of one model beside that of the baseline, on the rows that both are scored on."""
+
+    task: Task
+    baseline: Task
+
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        """(model, loss, baseline), the key of its state."""
+        return self.task.model, self.task.name, self.baseline.model
+
+
+def make_comparisons(tasks: Sequence[Task], baseline: str | None) -> tuple[Comparison, ...]:
+    """Return every loss of every other model beside that of the baseline; measures of a dataset are not compared."""
+    theirs = {task.name: task for task in tasks if task.model == baseline}
+    return tuple(
+        Comparison(task, theirs[task.name])
+        for task in tasks
+        if task.name in theirs and task.model != baseline and isinstance(task.loss, BoundLoss)
+    )
+
+
+def check_unit(dataset: Dataset, column: str) -> None:
+    """Check that a column can name independent units.
+
+    Raises:
+        InputError: it cannot.
+    """
+    kind = dataset.type_of(column, "unit")
+    plain = kind.value_type if types.is_dictionary(kind) else kind
+    if types.is_floating(plain) or not is_category(plain):
+        raise InputError(
+            f"unit: column {column!r} in {dataset.location} is {kind}; allowed: text, integer, date, timestamp"
+        )
 
 
 def locate(name: str, key: str, sides: Mapping[Side, Dataset], config: RunConfig, *, same: bool) -> Source:

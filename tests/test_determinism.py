@@ -16,6 +16,7 @@ from tests.datasets import cut, write_shards
 
 ROWS = 20_000
 Bytes = dict[str, bytes]
+TABLES = ("losses", "comparisons", "contrasts", "ledger")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,7 @@ def tables() -> tuple[pa.Table, pa.Table]:
             "id": order,
             "p": truth + random.lognormal(sigma=3, size=ROWS) * order / ROWS,
             "shifted": truth + 1e3 + random.normal(size=ROWS) * 1e-3,
+            "older": truth + random.normal(size=ROWS),
             "click": np.where(random.random(ROWS) < 0.01, np.nan, probability).astype(np.float32),
         }
     )
@@ -40,6 +42,7 @@ def tables() -> tuple[pa.Table, pa.Table]:
             "clicked": (random.random(ROWS) < 0.3).astype(np.int8),
             "weight": np.where(random.random(ROWS) < 0.05, 0.0, random.random(ROWS) * 3),
             "city": pa.array(random.choice(["Ulm", "Bonn", "Köln"], ROWS)).dictionary_encode(),
+            "user": random.integers(0, 3000, ROWS) ** 2 // 3000,
             "age": pa.array(random.integers(0, 90, ROWS), mask=random.random(ROWS) < 0.1),
         }
     )
@@ -54,8 +57,11 @@ def run(folder: Path, predictions: list[pa.Table], labels: list[pa.Table], **set
             "name": "same",
             "labels": {"path": write_shards(folder / "labels", labels, row_group_size), "label": "y"},
             "models": {
-                "m": {"path": write_shards(folder / "predictions", predictions, row_group_size * 2), "prediction": "p"}
+                "m": {"path": write_shards(folder / "predictions", predictions, row_group_size * 2), "prediction": "p"},
+                "older": {"path": str(folder / "predictions"), "prediction": "older"},
             },
+            "baseline": "older",
+            "unit": "user",
             "key": "id",
             "weight": "weight",
             "losses": [
@@ -68,7 +74,7 @@ def run(folder: Path, predictions: list[pa.Table], labels: list[pa.Table], **set
             **settings,
         }
     )
-    return {name: (Path(report.path) / f"{name}.parquet").read_bytes() for name in ("losses", "ledger")}
+    return {name: (Path(report.path) / f"{name}.parquet").read_bytes() for name in TABLES}
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +142,6 @@ def test_row_groups(row_group_size: int, tables: tuple[pa.Table, pa.Table], expe
 def test_storage_types(tables: tuple[pa.Table, pa.Table], expected: Bytes, tmp_path: Path) -> None:
     """Text instead of dictionaries, other integer widths, one dictionary a shard."""
     labels = tables[1].set_column(4, "city", tables[1]["city"].cast(pa.large_string()))
-    labels = labels.set_column(5, "age", tables[1]["age"].cast(pa.uint8()))
+    labels = labels.set_column(6, "age", tables[1]["age"].cast(pa.uint8()))
     predictions = tables[0].set_column(0, "id", tables[0]["id"].cast(pa.uint32()))
     assert run(tmp_path, cut(predictions, 3), cut(labels, 3)) == expected

@@ -10,6 +10,8 @@ A group's state is a row in four arrays:
 The columns are the sums of l and l^2 when rows have no weight, and of wl, wl^2, w, w^2, w^2 l, w^2 l^2 when they have.
 Where the mean is not divided by the sum of the weights but by that of a denominator d, they are the sums of wl, wl^2,
 w, d, d^2, w d l, w^2 l^2.
+Of a pair of losses of the same rows they are the sums of a = w (l - m), b = w m, a^2, ab and b^2, where m is the loss
+of the baseline, and with weights or a denominator of its own of v, av, bv and v^2, where v is what a row adds to it.
 Products are carried in two float64, so their rounding stays far below that of the sums.
 """
 
@@ -28,12 +30,16 @@ __all__ = [
     "DIVIDED_COLUMNS",
     "INFINITE",
     "OVERFLOWED",
+    "PAIR_COLUMNS",
     "ROWS",
     "SCORED",
     "UNWEIGHTED_COLUMNS",
     "WEIGHTED_COLUMNS",
+    "WEIGHTED_PAIR_COLUMNS",
     "add_block",
     "add_divided_block",
+    "add_pair_block",
+    "add_weighted_pair_block",
     "add_weighted_block",
     "merge_groups",
 ]
@@ -43,6 +49,8 @@ COUNTS = 6
 UNWEIGHTED_COLUMNS = ("wl", "wl2")
 WEIGHTED_COLUMNS = ("wl", "wl2", "w", "w2", "w2l", "w2l2")
 DIVIDED_COLUMNS = ("wl", "wl2", "w", "d", "d2", "wdl", "w2l2")
+PAIR_COLUMNS = ("a", "b", "a2", "ab", "b2")
+WEIGHTED_PAIR_COLUMNS = (*PAIR_COLUMNS, "v", "av", "bv", "v2")
 
 
 @inline
@@ -182,6 +190,111 @@ def add_divided_block(
         add_term(fma(wl, divisor, -wdl) + wl_low * divisor, digits, tops, group, 5)
         add_term(w2l2, digits, tops, group, 6)
         add_term(fma(wl, wl, -w2l2) + 2.0 * wl * wl_low, digits, tops, group, 6)
+
+
+@inline
+def _add_product(
+    a: float, a_low: float, b: float, b_low: float, digits: Any, tops: Any, group: int, column: int
+) -> Any:
+    """Add the product of two numbers that are each an unevaluated sum of two float64."""
+    high, low = two_product(a, b)
+    add_term(high, digits, tops, group, column)
+    add_term(low + (a * b_low + a_low * b), digits, tops, group, column)
+
+
+@jit
+def add_pair_block(
+    differences: Any,
+    baselines: Any,
+    reasons: Any,
+    clipped: Any,
+    groups: Any,
+    counts: Any,
+    extremes: Any,
+    digits: Any,
+    tops: Any,
+) -> None:
+    """Add a block of unweighted pairs of losses to their groups.
+
+    Args:
+        differences: float64 [rows], the loss less that of the baseline.
+        baselines: float64 [rows], the loss of the baseline.
+        reasons, clipped, groups, counts, extremes, digits, tops: as `add_block`; the extremes are of the differences.
+    """
+    for i in range(differences.shape[0]):
+        group = groups[i]
+        counts[group, ROWS] += 1
+        if reasons[i] != 0:
+            continue
+        a, b = differences[i] + 0.0, baselines[i]
+        if not (math.isfinite(a) and math.isfinite(b)):
+            counts[group, SCORED] += 1
+            counts[group, INFINITE] += 1
+            continue
+        _count(a, clipped[i], counts, extremes, group)
+        add_term(a, digits, tops, group, 0)
+        add_term(b, digits, tops, group, 1)
+        if math.isinf(a * a) or math.isinf(a * b) or math.isinf(b * b):
+            counts[group, OVERFLOWED] += 1
+            continue
+        _add_product(a, 0.0, a, 0.0, digits, tops, group, 2)
+        _add_product(a, 0.0, b, 0.0, digits, tops, group, 3)
+        _add_product(b, 0.0, b, 0.0, digits, tops, group, 4)
+
+
+@jit
+def add_weighted_pair_block(
+    differences: Any,
+    baselines: Any,
+    weights: Any,
+    divisors: Any,
+    reasons: Any,
+    clipped: Any,
+    groups: Any,
+    counts: Any,
+    extremes: Any,
+    digits: Any,
+    tops: Any,
+) -> None:
+    """Add a block of weighted pairs of losses to their groups.
+
+    Args:
+        weights: float64 [rows].
+        divisors: float64 [rows], what a row adds to the denominator of the mean: its weight, or one of its own.
+        differences, baselines, reasons, clipped, groups, counts, extremes, digits, tops: as `add_pair_block`.
+    """
+    for i in range(differences.shape[0]):
+        group, v = groups[i], divisors[i]
+        counts[group, ROWS] += 1
+        if reasons[i] != 0 and v == 0.0:
+            continue
+        counts[group, DIVIDED] += 1
+        add_term(v, digits, tops, group, 5)
+        if math.isinf(v * v):
+            counts[group, OVERFLOWED] += 1
+        else:
+            _add_product(v, 0.0, v, 0.0, digits, tops, group, 8)
+        if reasons[i] != 0:
+            continue
+        a, a_low = two_product(weights[i], differences[i] + 0.0)
+        b, b_low = two_product(weights[i], baselines[i])
+        if not (math.isfinite(a) and math.isfinite(b)):
+            counts[group, SCORED] += 1
+            counts[group, INFINITE] += 1
+            continue
+        _count(differences[i] + 0.0, clipped[i], counts, extremes, group)
+        add_term(a, digits, tops, group, 0)
+        add_term(a_low, digits, tops, group, 0)
+        add_term(b, digits, tops, group, 1)
+        add_term(b_low, digits, tops, group, 1)
+        if math.isinf(a * a) or math.isinf(a * b) or math.isinf(b * b) or math.isinf(a * v) or math.isinf(b * v):
+            counts[group, OVERFLOWED] += 1
+            continue
+        _add_product(a, a_low, a, a_low, digits, tops, group, 2)
+        _add_product(a, a_low, b, b_low, digits, tops, group, 3)
+        _add_product(b, b_low, b, b_low, digits, tops, group, 4)
+        _add_product(a, a_low, v, 0.0, digits, tops, group, 6)
+        _add_product(b, b_low, v, 0.0, digits, tops, group, 7)
 
 
 @jit

@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from lossops.data.storage import open_storage
-from lossops.errors import InputError, RunError
+from lossops.errors import GateError, InputError, RunError
+from lossops.report.tables import SCHEMAS
 
 __all__ = ["Report", "check_output", "open_report", "publish"]
 
 _MANIFEST = "run.json"
-_TABLES = ("losses", "ledger", "shards")
+_TOLD_GATES = 5  # in a message; all are in the table
+_TABLES = tuple(SCHEMAS)
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,43 @@ class Report:
 
     Args:
         path: folder or URL of the report.
-        losses, ledger, shards: its tables, see `lossops.report.tables`.
+        losses, comparisons, contrasts, gates, ledger, shards: its tables, see `lossops.report.tables`.
         run: the content of ``run.json``.
     """
 
     path: str
     losses: pa.Table = field(repr=False)
+    comparisons: pa.Table = field(repr=False)
+    contrasts: pa.Table = field(repr=False)
+    gates: pa.Table = field(repr=False)
     ledger: pa.Table = field(repr=False)
     shards: pa.Table = field(repr=False)
     run: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate kept its limit, or there was none."""
+        return bool(self.run["outcome"] != "failed")
+
+    def check_gates(self) -> None:
+        """Raise if a gate did not keep its limit.
+
+        Raises:
+            GateError: the message has the failing rows of gates.parquet, the first of them in full.
+        """
+        failing = [row for row in self.gates.to_pylist() if row["fails"]]
+        if failing:
+            told = "; ".join(_gate_text(row) for row in failing[:_TOLD_GATES])
+            more = len(failing) - _TOLD_GATES
+            rest = f"; {more} more in gates.parquet" if more > 0 else ""
+            raise GateError(self.path, f"{len(failing)} of {self.gates.num_rows} gate rows failed: {told}{rest}")
+
+
+def _gate_text(row: Mapping[str, Any]) -> str:
+    value = "no value" if row["value"] is None else f"{row['value']:.6g}"
+    interval = "" if row["ci_low"] is None else f" ({row['ci_low']:.6g} to {row['ci_high']:.6g})"
+    why = f", insufficient: {row['why']}" if row["why"] else ", insufficient" * (row["outcome"] == "insufficient")
+    return f"{row['gate']}, {row['model']}, {row['slice']}: {value}{interval}{why}"
 
 
 def check_output(output: str) -> None:
@@ -67,7 +97,7 @@ def publish(output: str, name: str, run_id: str, tables: Mapping[str, pa.Table],
     Args:
         output: folder or URL of all reports.
         name, run_id: of this one.
-        tables: losses, ledger and shards.
+        tables: every table of `Report` by name.
         run: what becomes ``run.json``.
 
     Raises:
@@ -84,7 +114,7 @@ def publish(output: str, name: str, run_id: str, tables: Mapping[str, pa.Table],
     except OSError as error:
         raise RunError(f"output: could not write the report to {output}: {error}") from error
     shown = final if isinstance(storage, fs.LocalFileSystem) else f"{output.rstrip('/')}/{name}/{run_id}"
-    return Report(_relative(shown, output), tables["losses"], tables["ledger"], tables["shards"], run)
+    return Report(_relative(shown, output), **{name: tables[name] for name in _TABLES}, run=run)
 
 
 def _relative(path: str, output: str) -> str:
@@ -157,7 +187,7 @@ def open_report(path: str) -> Report:
         raise InputError(f"{path}: not a report, it has no {_MANIFEST}; allowed: <output>/<name>/<run id>") from error
     except Exception as error:  # readers of damaged files raise errors of many classes
         raise InputError(f"{path}: the report is damaged: {' '.join(str(error).split())}") from error
-    return Report(path, tables["losses"], tables["ledger"], tables["shards"], run)
+    return Report(path, **tables, run=run)
 
 
 def _read_table(storage: fs.FileSystem, path: str) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["LEDGER", "LOSSES", "SHARDS"]
+__all__ = ["SCHEMAS"]
 
 _LOSS = "of the loss"
 
@@ -17,31 +17,111 @@ def _field(name: str, kind: pa.DataType, meaning: str, unit: str = "", *, nullab
 _TEXT, _COUNT, _REAL = pa.string(), pa.int64(), pa.float64()
 _TEXTS = pa.list_(pa.field("element", _TEXT))
 
+_PLACE = [
+    _field("model", _TEXT, "model as the config names it"),
+    _field("loss", _TEXT, "loss or measure as the config names it"),
+    _field("slice", _TEXT, "slice in words; overall is every aligned row"),
+    _field("slice_columns", _TEXTS, "columns of the slice, empty for overall"),
+    _field("slice_values", _TEXTS, "their values, null where the column is null"),
+]
+
 LOSSES = pa.schema(
     [
-        _field("model", _TEXT, "model as the config names it"),
-        _field("loss", _TEXT, "loss or measure as the config names it"),
+        *_PLACE[:2],
         _field("kind", _TEXT, "loss: a mean over rows; measure: one number of all rows, such as R2, which is in mean"),
-        _field("slice", _TEXT, "slice in words; overall is every aligned row"),
-        _field("slice_columns", _TEXTS, "columns of the slice, empty for overall"),
-        _field("slice_values", _TEXTS, "their values, null where the column is null"),
+        *_PLACE[2:],
         _field("rows", _COUNT, "aligned rows in the slice", "rows"),
         _field("rows_valid", _COUNT, "rows that were scored", "rows"),
         _field("weight_sum", _REAL, "sum of the weights of scored rows; their number without weights", "weight"),
         _field("mean", _REAL, "sum(w l) / sum(w) over scored rows; the value of a measure", _LOSS, nullable=True),
         _field("sum", _REAL, "sum(w l) over scored rows", "of the loss times weight", nullable=True),
         _field("std", _REAL, "sqrt(sum(w (l - mean)^2) / sum(w)), population form (ddof 0)", _LOSS, nullable=True),
-        _field("std_error", _REAL, "standard error of the mean, linearised, independent rows", _LOSS, nullable=True),
-        _field("ci_low", _REAL, "lower end of the 95 % interval of the mean, Student t", _LOSS, nullable=True),
-        _field("ci_high", _REAL, "upper end of the 95 % interval of the mean, Student t", _LOSS, nullable=True),
+        _field(
+            "std_error",
+            _REAL,
+            "standard error of the mean, linearised; clustered on units if there are any",
+            _LOSS,
+            nullable=True,
+        ),
+        _field(
+            "ci_low",
+            _REAL,
+            "lower end of the interval of the mean, Student t; its level is in run.json",
+            _LOSS,
+            nullable=True,
+        ),
+        _field("ci_high", _REAL, "upper end of the interval of the mean, Student t", _LOSS, nullable=True),
         _field("min", _REAL, "smallest loss of a scored row", _LOSS, nullable=True),
         _field("max", _REAL, "largest loss of a scored row", _LOSS, nullable=True),
         _field("rows_clipped", _COUNT, "scored rows whose probability the convention clipped", "rows"),
+        _field("units", _COUNT, "independent units, or buckets of them, with a scored row", "units", nullable=True),
     ],
     metadata={
         "lossops": "one row per model, loss and slice; sum, std, std_error, ci_low, ci_high, min and max of a measure "
         "are null"
     },
+)
+
+_P_VALUES = [
+    _field("p_value", _REAL, "of no difference, two-sided, Student t", nullable=True),
+    _field("p_adjusted", _REAL, "the same adjusted over slices (Benjamini and Yekutieli)", nullable=True),
+]
+
+COMPARISONS = pa.schema(
+    [
+        *_PLACE,
+        _field("baseline", _TEXT, "model it is compared with"),
+        _field("rows", _COUNT, "rows that both models are scored on", "rows"),
+        _field("units", _COUNT, "independent units, or buckets of them, among these", "units", nullable=True),
+        _field("baseline_mean", _REAL, "mean loss of the baseline on these rows", _LOSS, nullable=True),
+        _field("mean", _REAL, "mean loss of the model on these rows", _LOSS, nullable=True),
+        _field("difference", _REAL, "mean less baseline_mean, paired by row", _LOSS, nullable=True),
+        _field("std_error", _REAL, "standard error of the difference", _LOSS, nullable=True),
+        _field("ci_low", _REAL, "lower end of the interval of the difference", _LOSS, nullable=True),
+        _field("ci_high", _REAL, "upper end of the interval of the difference", _LOSS, nullable=True),
+        _field("relative_difference", _REAL, "difference / baseline_mean", "fraction", nullable=True),
+        _field(
+            "relative_ci_low", _REAL, "lower end of its interval, by way of the logarithm", "fraction", nullable=True
+        ),
+        _field("relative_ci_high", _REAL, "upper end of its interval", "fraction", nullable=True),
+        *_P_VALUES,
+    ],
+    metadata={"lossops": "one row per model other than the baseline, loss and slice; measures are not compared"},
+)
+
+CONTRASTS = pa.schema(
+    [
+        *_PLACE,
+        _field("against", _TEXT, "overall: all rows, the slice among them; complement: all other rows"),
+        _field("rows", _COUNT, "scored rows in the slice", "rows"),
+        _field("other_rows", _COUNT, "scored rows that it is compared with", "rows"),
+        _field("mean", _REAL, "mean loss of the slice", _LOSS),
+        _field("other_mean", _REAL, "mean loss of these rows", _LOSS),
+        _field("difference", _REAL, "mean less other_mean", _LOSS),
+        _field("std_error", _REAL, "standard error of the difference, with its covariance", _LOSS, nullable=True),
+        _field("ci_low", _REAL, "lower end of the interval of the difference", _LOSS, nullable=True),
+        _field("ci_high", _REAL, "upper end of the interval of the difference", _LOSS, nullable=True),
+        *_P_VALUES,
+    ],
+    metadata={"lossops": "one row per model, loss, slice and what it is compared with; not for slices of all rows"},
+)
+
+GATES = pa.schema(
+    [
+        _field("gate", _TEXT, "gate as the config names it, or what it limits"),
+        *_PLACE,
+        _field("limit", _REAL, "largest value that is allowed", "of the value"),
+        _field("value", _REAL, "mean loss, difference or relative difference to the baseline, or share", nullable=True),
+        _field("ci_low", _REAL, "lower end of its interval; null for a share", nullable=True),
+        _field("ci_high", _REAL, "upper end of its interval; null for a share", nullable=True),
+        _field("p_value", _REAL, "of a true value within the limit", nullable=True),
+        _field("p_adjusted", _REAL, "the same adjusted over the rows of the gate (Holm)", nullable=True),
+        _field("rows", _COUNT, "rows that the value is of", "rows"),
+        _field("outcome", _TEXT, "pass: the interval keeps the limit; fail: it is beyond; insufficient: neither"),
+        _field("why", _TEXT, "why the data cannot tell, where it has no interval", nullable=True),
+        _field("fails", pa.bool_(), "whether this row fails the run: fail, or insufficient where the gate says so"),
+    ],
+    metadata={"lossops": "one row per gate, model, loss and slice"},
 )
 
 LEDGER = pa.schema(
@@ -67,3 +147,12 @@ SHARDS = pa.schema(
     ],
     metadata={"lossops": "one row per shard"},
 )
+
+SCHEMAS = {
+    "losses": LOSSES,
+    "comparisons": COMPARISONS,
+    "contrasts": CONTRASTS,
+    "gates": GATES,
+    "ledger": LEDGER,
+    "shards": SHARDS,
+}

@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from flows.score import Notices, Observer, ProgressArtifact, artifact_key, observed, score
 from lossops.config import RunConfig
 from lossops.engine import Progress
-from lossops.errors import InputError
+from lossops.errors import GateError, InputError
 from lossops.report import open_report
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -81,7 +81,7 @@ def test_a_run_is_named_logged_and_shown(client: SyncPrefectClient, config: RunC
 def test_a_run_has_a_handful_of_tasks(client: SyncPrefectClient, config: RunConfig) -> None:
     run = flow_run(client, score(config, return_state=True))
     found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
-    assert sorted(task.name.rpartition("-")[0] for task in found) == ["check", "publish", "score"]
+    assert sorted(task.name.rpartition("-")[0] for task in found) == ["check", "gate", "publish", "score"]
 
 
 def test_parameters_may_come_as_a_form_sends_them(config: RunConfig) -> None:
@@ -144,3 +144,20 @@ def test_the_first_artifact_that_fails_is_logged_and_ends_them() -> None:
 )
 def test_artifact_keys_are_lower_case_letters_digits_and_dashes(name: str, key: str) -> None:
     assert artifact_key(name, "losses") == key
+
+
+def test_a_failed_gate_fails_the_run(client: SyncPrefectClient, config: RunConfig) -> None:
+    """The report is published; the state is Failed, with the failing rows in its message and in a table."""
+    loss = config.losses[0].shown
+    gate = {"loss": loss, "max": 1e-9, "slices": ["overall"]}
+    state = score(RunConfig.model_validate(config.model_dump(mode="json") | {"gates": [gate]}), return_state=True)
+    run = flow_run(client, state)
+    with pytest.raises(GateError) as caught:
+        state.result()
+    assert run.state_type.value == "FAILED"
+    assert f"{loss} max 1e-09" in run.state.message
+    assert "overall" in run.state.message
+    report = open_report(caught.value.report)
+    assert not report.passed
+    rows = json.loads(artifacts(client, run)["lossops-demo-gates"].data)
+    assert [row["outcome"] for row in rows] == report.gates["outcome"].to_pylist()

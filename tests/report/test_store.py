@@ -15,16 +15,16 @@ import pytest
 
 import lossops
 from lossops.errors import InputError, RunError
-from lossops.report import LEDGER, LOSSES, SHARDS, publish
+from lossops.report import SCHEMAS, publish
 from tests.datasets import write_shards
 
-TABLES = {"losses": LOSSES.empty_table(), "ledger": LEDGER.empty_table(), "shards": SHARDS.empty_table()}
+TABLES = {name: schema.empty_table() for name, schema in SCHEMAS.items()}
 
 # Publishes a report and kills itself at the n-th event that touches the output: making, opening, listing, renaming.
 CHILD = """
 import os, signal, sys
 output, fatal = sys.argv[1], int(sys.argv[2])
-from lossops.report import LEDGER, LOSSES, SHARDS, publish
+from lossops.report import SCHEMAS, publish
 count = 0
 def hook(event, arguments):
     global count
@@ -33,7 +33,7 @@ def hook(event, arguments):
         if count == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
-tables = {"losses": LOSSES.empty_table(), "ledger": LEDGER.empty_table(), "shards": SHARDS.empty_table()}
+tables = {name: schema.empty_table() for name, schema in SCHEMAS.items()}
 publish(output, "killed", "run", tables, {"run_id": "run"})
 print(count)
 """
