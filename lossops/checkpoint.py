@@ -25,6 +25,7 @@ from lossops.data.align import Seen
 from lossops.data.storage import one_line, open_storage
 from lossops.encoding import decode, encode
 from lossops.errors import RunError
+from lossops.histograms import Histogram
 from lossops.partition import KeyRange, Outcome
 from lossops.state import GroupTable, State, Sums
 from lossops.units import Units, UnitSums
@@ -37,7 +38,8 @@ except ImportError:  # not a POSIX system: folders are never adopted there
 __all__ = ["Cleaned", "Store", "acquire_spill", "clean", "code_digest", "digest_of", "work_folder"]
 
 _CLASSES: dict[str, type] = {
-    one.__name__: one for one in (Outcome, KeyRange, Seen, State, GroupTable, Sums, BinTable, Moments, Units, UnitSums)
+    one.__name__: one
+    for one in (Outcome, KeyRange, Seen, State, GroupTable, Sums, BinTable, Moments, Units, UnitSums, Histogram)
 }
 _PACKAGES = ("lossops", "numba", "numpy", "pyarrow", "scipy")
 _PACKAGE = Path(__file__).resolve().parent

@@ -52,6 +52,12 @@ def _not_empty(value: list[Any]) -> list[Any]:
     return value
 
 
+def _different(value: list[Any]) -> list[Any]:
+    if len(set(value)) < len(value):
+        raise ValueError(f"{shown(value)}; allowed: name each once")
+    return value
+
+
 def _classes(value: list[Any]) -> list[Any]:
     if len({type(one) for one in value}) > 1 or len(value) < 2 or len(set(value)) < len(value):
         raise ValueError(f"{shown(value)}; allowed: two or more different values of one type")
@@ -240,6 +246,10 @@ class RunConfig(_Strict):
     )
     unit_buckets: Annotated[int, Field(ge=2, le=65536)] = Field(
         1024, description="units that are kept apart; where there are more, they are put together by hash"
+    )
+    quantiles: Annotated[list[Annotated[float, Field(ge=0, le=1)]], AfterValidator(_different)] = Field(
+        default_factory=lambda: [0.5, 0.9, 0.99],
+        description="levels of the quantiles of loss; an empty list does without quantiles and histograms",
     )
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="level of the intervals")
     losses: Annotated[list[LossConfig], AfterValidator(_not_empty)]

@@ -16,8 +16,8 @@ from lossops.config import RunConfig, load_config, parse_config
 from lossops.engine import Scores, score
 from lossops.kernels.jit import kernel_digest
 from lossops.plan import Plan, make_plan
-from lossops.report import SCHEMAS, Report, publish
-from lossops.results import comparison_rows, contrast_rows, gate_rows, loss_rows
+from lossops.report import SCHEMAS, Report, losses_schema, publish
+from lossops.results import comparison_rows, contrast_rows, gate_rows, histogram_table, loss_rows
 
 __all__ = ["evaluate", "publish_scores", "utc_now"]
 
@@ -75,7 +75,9 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         "ledger": map(vars, scores.ledger),
         "shards": map(vars, scores.shards),
     }
-    tables = {name: pa.Table.from_pylist(list(rows[name]), schema=schema) for name, schema in SCHEMAS.items()}
+    schemas = {**SCHEMAS, "losses": losses_schema(plan.config.quantiles)}
+    tables = {name: pa.Table.from_pylist(list(found), schema=schemas[name]) for name, found in rows.items()}
+    tables["histograms"] = histogram_table(scores, SCHEMAS["histograms"])
     run = {
         "run_id": run_id,
         "name": plan.config.name,

@@ -95,6 +95,7 @@ class Pairing:
         unit_buckets: units that are kept apart.
         axes: where each axis of the slices is read.
         slices: overall first.
+        has_histograms: whether losses are counted in bins.
         budget: memory and threads of a worker.
         recipe: everything that decides what is computed of a row, as text.
     """
@@ -113,6 +114,7 @@ class Pairing:
     unit_buckets: int
     axes: Mapping[Axis, Source]
     slices: tuple[Slice, ...]
+    has_histograms: bool
     budget: Budget
     recipe: str
 
@@ -358,6 +360,7 @@ def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequ
         config.unit_buckets,
         axes,
         slices,
+        bool(config.quantiles),
         _budget(config),
         _recipe(config, tasks, sides),
     )
@@ -420,6 +423,7 @@ def _recipe(config: RunConfig, tasks: Sequence[Task], sides: Mapping[Side, Datas
         "baseline",
     }
     settings = config.model_dump(mode="json", include=chosen)
+    settings["histograms"] = bool(config.quantiles)
     settings["losses"] = [loss.model_dump(mode="json") for loss in config.losses]
     columns = ("labels", "predictions", "label_width", "prediction_width", "classes", "denominator", "fields")
     settings["tasks"] = [[*task.cell, *(getattr(task, name) for name in columns)] for task in tasks]

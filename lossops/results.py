@@ -7,14 +7,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
+import pyarrow as pa
+
 from lossops.comparisons import Contrast, Difference, adjusted, compare, contrast
 from lossops.config import GateConfig
 from lossops.gates import Verdict, judged, of_difference, of_increase, of_mean, of_share
+from lossops.histograms import edges
 from lossops.kernels.accumulate import CLIPPED, SCORED
 from lossops.kernels.checks import Reason
 from lossops.ledger import UNALIGNED
 from lossops.measures import BoundMeasure
 from lossops.plan import Plan
+from lossops.quantiles import is_heavy_tailed, quantiles
+from lossops.report import quantile_name
 from lossops.runs import Scores
 from lossops.samples import Sample
 from lossops.slices import Slice
@@ -22,9 +28,10 @@ from lossops.state import Cell, GroupKey, GroupTable
 from lossops.statistics import Summary, samples_of, summary_of
 from lossops.tasks import Task
 
-__all__ = ["comparison_rows", "contrast_rows", "gate_rows", "loss_rows"]
+__all__ = ["comparison_rows", "contrast_rows", "gate_rows", "histogram_table", "loss_rows"]
 
 Row = dict[str, Any]
+BINS_TOGETHER = 8  # of histograms.parquet: 8 bins from one power of two to the next
 _Found = TypeVar("_Found", Difference, Contrast)
 
 
@@ -49,8 +56,28 @@ class _Cell:
         """The numbers of each group of a slice."""
         table = self.table(number)
         return {
-            key: summary_of(table.sums[self._cell], group, sample, self.overall, self.confidence)
+            key: self._with_tail(
+                summary_of(table.sums[self._cell], group, sample, self.overall, self.confidence), table, group, sample
+            )
             for group, (key, sample) in enumerate(zip(table.keys, self.samples(number), strict=False))
+        }
+
+    def _with_tail(self, found: Summary, table: GroupTable, group: int, sample: Sample | None) -> Summary:
+        if self._cell not in table.histograms or sample is None or found.std_error is None:
+            return found
+        return replace(found, heavy_tail=is_heavy_tailed(*table.histograms[self._cell].group(group), sample.size))
+
+    def quantiles(self, number: int, levels: Sequence[float]) -> dict[GroupKey, list[float]]:
+        """Quantiles of loss of each group of a slice that has a scored row."""
+        table = self.table(number)
+        if self._cell not in table.histograms:
+            return {}
+        extremes = table.sums[self._cell].extremes.tolist()
+        bins = [table.histograms[self._cell].group(group) for group in range(len(table.keys))]
+        return {
+            key: quantiles(*bins[group], levels, *extremes[group])
+            for group, key in enumerate(table.keys)
+            if len(bins[group][0])
         }
 
     def differences(self, number: int) -> dict[GroupKey, Difference]:
@@ -95,10 +122,39 @@ def loss_rows(scores: Scores) -> Iterator[Row]:
             table = scores.state.tables[number]
             measured = isinstance(task.loss, BoundMeasure)
             found = _measured(task, scores, number) if measured else cell.summaries(number)
+            levels = plan.config.quantiles
+            tails = cell.quantiles(number, levels)
             for key in _ordered(table.keys, chosen):
                 kind = "measure" if measured else "loss"
                 summary = found.get(key, Summary(0, 0, 0, 0.0))
-                yield {**_place(task.model, task.name, chosen, key), "kind": kind, **vars(summary)}
+                row = {**_place(task.model, task.name, chosen, key), "kind": kind, **vars(summary)}
+                yield {**row, **dict(zip(map(quantile_name, levels), tails.get(key, ()), strict=False))}
+
+
+def histogram_table(scores: Scores, schema: pa.Schema) -> pa.Table:
+    """Return histograms.parquet: a row per model, loss, slice and bin."""
+    parts = [schema.empty_table()]
+    for task in _tasks(scores.plan):
+        for table, chosen in zip(scores.state.tables, _slices(scores.plan), strict=True):
+            if task.cell in table.histograms:
+                parts.append(_bins(task, table, chosen, schema))
+    return pa.concat_tables(parts)
+
+
+def _bins(task: Task, table: GroupTable, chosen: Slice, schema: pa.Schema) -> pa.Table:
+    counted = table.histograms[task.cell]
+    numbers, low, high = edges(counted.codes, BINS_TOGETHER)
+    rank = np.argsort(np.array(sorted(range(len(table.keys)), key=lambda group: table.keys[group]), dtype=np.int64))
+    order = np.lexsort((numbers, rank[counted.groups]))
+    groups, numbers = counted.groups[order], numbers[order]
+    starts = np.flatnonzero(
+        np.concatenate([[True], (np.diff(groups) != 0) | (np.diff(numbers) != 0)]) if len(order) else np.empty(0)
+    )
+    fields = pa.schema([schema.field(name) for name in schema.names[:5]])
+    places = pa.Table.from_pylist([_place(task.model, task.name, chosen, key) for key in table.keys], schema=fields)
+    rows = np.add.reduceat(counted.counts[order], starts) if len(starts) else np.empty(0, dtype=np.int64)
+    columns = [*places.take(pa.array(groups[starts])).columns, low[order][starts], high[order][starts], rows]
+    return pa.table([*columns[:5], *(pa.array(one) for one in columns[5:])], schema=schema)
 
 
 def _measured(task: Task, scores: Scores, number: int) -> dict[Any, Summary]:

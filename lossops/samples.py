@@ -217,6 +217,13 @@ class Sample:
         """Degrees of freedom: rows less one, or units with a row here less one, as survey::degf of a domain."""
         return (self.rows if self.units is None else int(np.count_nonzero(self.units.rows))) - 1
 
+    @property
+    def size(self) -> float:
+        """Independent observations of a mean: units, or rows, as (sum d)^2 / sum(d^2) where denominators vary."""
+        if self.units is not None:
+            return float(self.freedom() + 1)
+        return (self.firsts["d"] * self.firsts["d"]).over(self.seconds["dd"])
+
 
 def clustered(forms: npt.NDArray[np.float64], units: int) -> float:
     """sqrt(J/(J - 1) sum((z - mean(z))^2)) of the forms of ``units`` units, of which all but these are 0."""

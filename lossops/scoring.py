@@ -13,6 +13,7 @@ import pyarrow as pa
 from lossops.bins import BinTable
 from lossops.data.columns import Numbers, categories, class_numbers, numbers, scalars
 from lossops.data.keys import read_keys
+from lossops.histograms import Histogram
 from lossops.kernels.checks import Reason, check_weights
 from lossops.losses import BoundLoss
 from lossops.measures import BoundMeasure
@@ -43,6 +44,7 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
     decoded: _Decoded = {}
     sums: dict[Cell, list[Sums]] = {}
     units: dict[Cell, list[UnitSums]] = {}
+    histograms: dict[Cell, list[Histogram]] = {}
     losses: dict[Cell, _Losses] = {}
     counts: dict[Cell, npt.NDArray[np.int64]] = {}
     measures: dict[Cell, tuple[BinTable, ...]] = {}
@@ -56,6 +58,8 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
         denominators = _denominators(task, _label_numbers(task, tables, decoded)[0], weights, own)
         losses[task.cell] = _Losses(values, own)
         sums[task.cell] = _accumulate(layout, values, weights, own, clipped, denominators)
+        if pairing.has_histograms:
+            histograms[task.cell] = _histograms(layout, losses[task.cell])
         if by_unit is not None:
             divisors = weights if denominators is None else denominators
             units[task.cell] = by_unit.sums(values[np.newaxis], weights, divisors, own)
@@ -73,6 +77,7 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
                 grouping.keys,
                 {cell: found[number] for cell, found in sums.items()},
                 {cell: by_slice[number] for cell, by_slice in units.items()},
+                {cell: counted[number] for cell, counted in histograms.items()},
             )
             for number, (_, grouping) in enumerate(layout)
         ),
@@ -99,7 +104,7 @@ def _pairs(one: Comparison, losses: Mapping[Cell, _Losses]) -> _Losses:
 
 
 _Layout = list[tuple[int | None, Grouping]]
-_Part = TypeVar("_Part", Sums, UnitSums)
+_Part = TypeVar("_Part", Sums, UnitSums, Histogram)
 
 
 @dataclass(frozen=True)
@@ -312,3 +317,7 @@ def _accumulate_pairs(
         return found
 
     return _by_slice(layout, direct)
+
+
+def _histograms(layout: _Layout, losses: _Losses) -> list[Histogram]:
+    return _by_slice(layout, lambda number: Histogram.of_rows(losses.values, losses.reasons, layout[number][1].groups))

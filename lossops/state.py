@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossops.bins import BinTable
+from lossops.histograms import Histogram
 from lossops.kernels.accumulate import (
     COUNTS,
     DIVIDED_COLUMNS,
@@ -139,11 +140,13 @@ class GroupTable:
         keys: of each group.
         sums: of the losses of each model, and of every comparison.
         units: the same by independent unit, where the run has units.
+        histograms: of the losses of each model, where the run has quantiles.
     """
 
     keys: tuple[GroupKey, ...]
     sums: Mapping[Cell, Sums]
     units: Mapping[Cell, UnitSums] = field(default_factory=dict)
+    histograms: Mapping[Cell, Histogram] = field(default_factory=dict)
 
     def __add__(self, other: GroupTable) -> GroupTable:
         places = {key: place for place, key in enumerate(self.keys)}
@@ -152,14 +155,15 @@ class GroupTable:
         mine, theirs = (np.array([places[key] for key in table.keys], dtype=np.int64) for table in (self, other))
         sums = _gathered(Sums, ((self.sums, mine), (other.sums, theirs)), len(places))
         units = _gathered(UnitSums, ((self.units, mine), (other.units, theirs)), len(places))
-        return GroupTable(tuple(places), sums, units)
+        histograms = _gathered(Histogram, ((self.histograms, mine), (other.histograms, theirs)), len(places))
+        return GroupTable(tuple(places), sums, units, histograms)
 
     def with_buckets(self, buckets: int) -> GroupTable:
         """The same with units put together in buckets."""
         return replace(self, units={cell: one.collapsed(buckets) for cell, one in self.units.items()})
 
 
-_Part = TypeVar("_Part", Sums, UnitSums)
+_Part = TypeVar("_Part", Sums, UnitSums, Histogram)
 
 
 def _gathered(

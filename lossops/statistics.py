@@ -43,6 +43,8 @@ class Summary:
         units: independent units with a scored row; None where the run has none. Where the run has more units than are
             kept apart, the buckets of them.
         freedom: degrees of freedom of the interval.
+        heavy_tail: whether losses are too skewed for the interval to be trusted at this size; None where there is no
+            interval, or losses are not counted in bins.
     """
 
     rows: int
@@ -59,6 +61,7 @@ class Summary:
     max: float | None = None
     units: int | None = None
     freedom: int | None = None
+    heavy_tail: bool | None = None
 
 
 @lru_cache(maxsize=1 << 16)

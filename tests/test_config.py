@@ -33,6 +33,7 @@ order_by: null
 weight: null
 unit: null
 unit_buckets: 100
+quantiles: [0.5]
 confidence: 0.9
 losses:
   - mean_absolute_error
@@ -199,6 +200,8 @@ _PATH = {"path": "a"}
         ({"on_invalid": "ignore"}, ["on_invalid", "'ignore'", "count", "fail"]),
         ({"unit": ["user"]}, ["unit", "a text"]),
         ({"unit_buckets": 1}, ["unit_buckets", "1"]),
+        ({"quantiles": [50]}, ["quantiles.0", "50", "1"]),
+        ({"quantiles": [0.5, 0.5]}, ["quantiles", "0.5", "once"]),
         ({"confidence": 95}, ["confidence", "95", "1"]),
         ({"baseline": "baselin"}, ["baseline", "'baselin'", "'baseline'"]),
         ({"models": {"m": {"path": "p", "prediction": "x"}}, "baseline": "m"}, ["baseline", "only model"]),

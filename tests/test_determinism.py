@@ -16,7 +16,7 @@ from tests.datasets import cut, write_shards
 
 ROWS = 20_000
 Bytes = dict[str, bytes]
-TABLES = ("losses", "comparisons", "contrasts", "ledger")
+TABLES = ("losses", "comparisons", "contrasts", "histograms", "ledger")
 
 
 @pytest.fixture(scope="module")

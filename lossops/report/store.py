@@ -31,7 +31,7 @@ class Report:
 
     Args:
         path: folder or URL of the report.
-        losses, comparisons, contrasts, gates, ledger, shards: its tables, see `lossops.report.tables`.
+        losses, comparisons, contrasts, gates, histograms, ledger, shards: its tables, see `lossops.report.tables`.
         run: the content of ``run.json``.
     """
 
@@ -40,6 +40,7 @@ class Report:
     comparisons: pa.Table = field(repr=False)
     contrasts: pa.Table = field(repr=False)
     gates: pa.Table = field(repr=False)
+    histograms: pa.Table = field(repr=False)
     ledger: pa.Table = field(repr=False)
     shards: pa.Table = field(repr=False)
     run: Mapping[str, Any] = field(repr=False)

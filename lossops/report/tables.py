@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
-__all__ = ["SCHEMAS"]
+__all__ = ["SCHEMAS", "losses_schema", "quantile_name"]
 
 _LOSS = "of the loss"
 
@@ -55,11 +57,22 @@ LOSSES = pa.schema(
         _field("max", _REAL, "largest loss of a scored row", _LOSS, nullable=True),
         _field("rows_clipped", _COUNT, "scored rows whose probability the convention clipped", "rows"),
         _field("units", _COUNT, "independent units, or buckets of them, with a scored row", "units", nullable=True),
+        _field("heavy_tail", pa.bool_(), "losses too skewed for the interval at this size", nullable=True),
     ],
     metadata={
         "lossops": "one row per model, loss and slice; sum, std, std_error, ci_low, ci_high, min and max of a measure "
         "are null"
     },
+)
+
+HISTOGRAMS = pa.schema(
+    [
+        *_PLACE,
+        _field("low", _REAL, "lower end of the bin, which belongs to it unless the bin is negative", _LOSS),
+        _field("high", _REAL, "upper end of the bin, which belongs to it only if the bin is not positive", _LOSS),
+        _field("rows", _COUNT, "scored rows whose loss is in the bin", "rows"),
+    ],
+    metadata={"lossops": "one row per model, loss, slice and bin that is not empty; eight bins a power of two"},
 )
 
 _P_VALUES = [
@@ -153,6 +166,21 @@ SCHEMAS = {
     "comparisons": COMPARISONS,
     "contrasts": CONTRASTS,
     "gates": GATES,
+    "histograms": HISTOGRAMS,
     "ledger": LEDGER,
     "shards": SHARDS,
 }
+
+
+def quantile_name(level: float) -> str:
+    """The column of a quantile, such as ``p99`` or ``p99.9``."""
+    return f"p{100 * level:.12g}"
+
+
+def losses_schema(levels: Sequence[float]) -> pa.Schema:
+    """The schema of losses.parquet with quantiles of these levels."""
+    schema = LOSSES
+    for level in levels:
+        meaning = f"quantile {level:g} of the losses of scored rows, each counted once, within 1 %"
+        schema = schema.append(_field(quantile_name(level), _REAL, meaning, _LOSS, nullable=True))
+    return schema
