@@ -25,6 +25,7 @@ from lossops.data.align import Seen
 from lossops.data.storage import one_line, open_storage
 from lossops.encoding import decode, encode
 from lossops.errors import RunError
+from lossops.hardest import Hardest
 from lossops.histograms import Histogram
 from lossops.partition import KeyRange, Outcome
 from lossops.state import GroupTable, State, Sums
@@ -39,7 +40,20 @@ __all__ = ["Cleaned", "Store", "acquire_spill", "clean", "code_digest", "digest_
 
 _CLASSES: dict[str, type] = {
     one.__name__: one
-    for one in (Outcome, KeyRange, Seen, State, GroupTable, Sums, BinTable, Moments, Units, UnitSums, Histogram)
+    for one in (
+        Outcome,
+        KeyRange,
+        Seen,
+        State,
+        GroupTable,
+        Sums,
+        BinTable,
+        Moments,
+        Units,
+        UnitSums,
+        Histogram,
+        Hardest,
+    )
 }
 _PACKAGES = ("lossops", "numba", "numpy", "pyarrow", "scipy")
 _PACKAGE = Path(__file__).resolve().parent

@@ -251,6 +251,9 @@ class RunConfig(_Strict):
         default_factory=lambda: [0.5, 0.9, 0.99],
         description="levels of the quantiles of loss; an empty list does without quantiles and histograms",
     )
+    hardest: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        10, description="rows with the largest losses that are listed for each slice"
+    )
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="level of the intervals")
     losses: Annotated[list[LossConfig], AfterValidator(_not_empty)]
     slices: list[Annotated[list[AxisConfig], BeforeValidator(_as_axes), AfterValidator(_not_empty)]] = Field(

@@ -17,7 +17,7 @@ from lossops.engine import Scores, score
 from lossops.kernels.jit import kernel_digest
 from lossops.plan import Plan, make_plan
 from lossops.report import SCHEMAS, Report, losses_schema, publish
-from lossops.results import comparison_rows, contrast_rows, gate_rows, histogram_table, loss_rows
+from lossops.results import comparison_rows, contrast_rows, gate_rows, hardest_table, histogram_table, loss_rows
 
 __all__ = ["evaluate", "publish_scores", "utc_now"]
 
@@ -77,6 +77,7 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
     }
     schemas = {**SCHEMAS, "losses": losses_schema(plan.config.quantiles)}
     tables = {name: pa.Table.from_pylist(list(found), schema=schemas[name]) for name, found in rows.items()}
+    tables["hardest"] = hardest_table(scores, SCHEMAS["hardest"])
     tables["histograms"] = histogram_table(scores, SCHEMAS["histograms"])
     run = {
         "run_id": run_id,

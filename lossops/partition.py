@@ -18,7 +18,7 @@ from lossops.data.storage import open_storage
 from lossops.errors import RunError, ShardError
 from lossops.kernels.hashing import strictly_increasing
 from lossops.pieces import Bucket, Piece, Run
-from lossops.plan import Pairing
+from lossops.plan import PLACE, Pairing
 from lossops.scoring import Tables, score_batch
 from lossops.state import State
 from lossops.tasks import SIDES, Side
@@ -133,7 +133,11 @@ def _read(pairing: Pairing, side: Side, run: Run) -> Iterator[pa.Table]:
     rows = 0
     columns, text = pairing.read_columns(side), pairing.text_columns(side)
     for table in pairing.side(side).read(run.shard, columns, run.start, run.stop, pairing.batch_rows, text):
+        start = run.start + rows
         rows += table.num_rows
+        if PLACE in pairing.kept_columns(side):
+            places = (run.number << 40) + np.arange(start, start + table.num_rows)
+            table = table.append_column(PLACE, pa.array(places))  # noqa: PLW2901
         yield table
     if rows != run.rows:
         expected = f"{run.rows} rows from row {run.start}"
@@ -207,7 +211,7 @@ def _score_closed(pairing: Pairing, piece: Piece, begun: float) -> Outcome:
 
 def _half(pairing: Pairing, side: Side, piece: Piece) -> _Half:
     runs = piece.predictions if side == "predictions" else piece.labels
-    columns = list(pairing.columns(side))
+    columns = list(pairing.kept_columns(side))
     parts, tables, nulls = [], [], 0
     for run in runs:
         for table in _read(pairing, side, run):
@@ -218,8 +222,8 @@ def _half(pairing: Pairing, side: Side, piece: Piece) -> _Half:
             kept = table.select(columns)
             tables.append(kept if inside is None else kept.take(pa.array(inside)))
     if not parts:
-        empty = pairing.side(side).schema.empty_table()
-        parts, tables = [_rows(pairing, side, empty)], [empty.select(columns)]
+        parts = [_rows(pairing, side, pairing.side(side).schema.empty_table())]
+        tables = [pairing.kept_schema(side).empty_table()]
     rows = Rows.concatenate(parts)
     table = pa.concat_tables(tables, promote_options="permissive")
     return _Half(rows, table, len(rows.keys) + nulls, nulls)
@@ -289,7 +293,7 @@ def spill_run(pairing: Pairing, side: Side, run: Run, location: str, buckets: in
         path,
         _read(pairing, side, run),
         pairing.key,
-        pairing.columns(side),
+        pairing.kept_columns(side),
         pairing.order.get(side),
         pairing.rule,
         buckets,
@@ -336,7 +340,5 @@ def _opened(location: str) -> SpillFile:
 def _from_files(
     pairing: Pairing, side: Side, files: Sequence[SpillFile], bucket: Bucket, part: int, parts: int
 ) -> _Half:
-    columns = pairing.columns(side)
-    schema = pa.schema([pairing.side(side).schema.field(name) for name in columns])
-    rows, table = read_bucket(files, bucket.number, part, parts, schema)
+    rows, table = read_bucket(files, bucket.number, part, parts, pairing.kept_schema(side))
     return _Half(rows, table, int(rows.counts.sum()), 0)

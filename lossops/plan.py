@@ -6,14 +6,16 @@ the choice rests on; where that does not hold, `replanned` chooses again without
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import types
 
@@ -40,7 +42,7 @@ from lossops.tasks import (
     make_task,
 )
 
-__all__ = ["Budget", "Mode", "Pairing", "Plan", "bounded", "check_pins", "make_plan", "replanned"]
+__all__ = ["PLACE", "Budget", "Mode", "Pairing", "Plan", "bounded", "check_pins", "make_plan", "replanned", "shard_id"]
 
 Mode = Literal["same", "position", "shard", "broadcast", "merge", "spill"]
 
@@ -50,6 +52,7 @@ _SNIFFED_ROWS = 1 << 16
 _KEY_BYTES = 33  # of a row in memory: key, order, count, partner
 _UNKNOWN_THREADS = 8  # of each worker of a cluster that is not asked before the run
 _MOST_BUCKETS = 4096
+PLACE = "lossops place"  # column: number of the shard * 2**40 + row in it
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,10 @@ class Pairing:
         axes: where each axis of the slices is read.
         slices: overall first.
         has_histograms: whether losses are counted in bins.
+        hardest: rows with the largest losses that are kept for each slice.
         budget: memory and threads of a worker.
         recipe: everything that decides what is computed of a row, as text.
+        shard_ids: uint64 [shards], what tells the shards of the predictions apart where their names are not at hand.
     """
 
     predictions: Dataset
@@ -115,8 +120,10 @@ class Pairing:
     axes: Mapping[Axis, Source]
     slices: tuple[Slice, ...]
     has_histograms: bool
+    hardest: int
     budget: Budget
     recipe: str
+    shard_ids: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
     def side(self, side: Side) -> Dataset:
         """The dataset of a side."""
@@ -127,7 +134,20 @@ class Pairing:
         own = {task: task.labels if side == "labels" else task.predictions for task in self.tasks}
         sources = [*(source for source in (self.weight, self.unit) if source), *self.axes.values()]
         named = [*(name for names in own.values() for name in names), *(s.column for s in sources if s.side == side)]
-        return tuple(dict.fromkeys(named))
+        keys = self.key if self.hardest and side == "predictions" else ()
+        return tuple(dict.fromkeys((*keys, *named)))
+
+    def kept_columns(self, side: Side) -> tuple[str, ...]:
+        """The columns that scoring is given: those of the files, and where each row of the predictions comes from."""
+        place = (PLACE,) if self.hardest and side == "predictions" else ()
+        return (*self.columns(side), *place)
+
+    def kept_schema(self, side: Side) -> pa.Schema:
+        """The types of these columns."""
+        schema = self.side(side).schema
+        return pa.schema(
+            [pa.field(PLACE, pa.int64()) if name == PLACE else schema.field(name) for name in self.kept_columns(side)]
+        )
 
     def read_columns(self, side: Side) -> tuple[str, ...]:
         """The columns that are read from a side."""
@@ -171,8 +191,7 @@ class Pairing:
 
     def row_bytes(self, side: Side) -> int:
         """About how much memory a row of a side takes where it is joined by key."""
-        schema = self.side(side).schema
-        return _KEY_BYTES + sum(_value_bytes(schema.field(name).type) for name in self.columns(side))
+        return _KEY_BYTES + sum(_value_bytes(field.type) for field in self.kept_schema(side))
 
     def side_bytes(self, side: Side) -> int:
         """About how much memory all rows of a side take where they are joined by key."""
@@ -187,9 +206,14 @@ class Pairing:
 
     def without_shards(self) -> Pairing:
         """The same pairing as a worker needs it, which is told its shards with each piece."""
-        return replace(
-            self, predictions=replace(self.predictions, shards=()), labels=replace(self.labels, shards=()), why=()
-        )
+        predictions, labels = (replace(side, shards=()) for side in (self.predictions, self.labels))
+        ids = np.array([shard_id(shard.path) for shard in self.predictions.shards], dtype=np.uint64)
+        return replace(self, predictions=predictions, labels=labels, why=(), shard_ids=ids)
+
+
+def shard_id(path: str) -> int:
+    """A number below 2**64 that tells a shard from others, whatever its place among them."""
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big")
 
 
 def _value_bytes(kind: pa.DataType) -> int:
@@ -361,6 +385,7 @@ def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequ
         axes,
         slices,
         bool(config.quantiles),
+        config.hardest,
         _budget(config),
         _recipe(config, tasks, sides),
     )
@@ -417,6 +442,7 @@ def _recipe(config: RunConfig, tasks: Sequence[Task], sides: Mapping[Side, Datas
         "weight",
         "unit",
         "unit_buckets",
+        "hardest",
         "losses",
         "slices",
         "convention",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,13 +13,14 @@ import pyarrow as pa
 
 from lossops.comparisons import Contrast, Difference, adjusted, compare, contrast
 from lossops.config import GateConfig
+from lossops.data.keys import NO_NUMBER, NO_TEXT
 from lossops.gates import Verdict, judged, of_difference, of_increase, of_mean, of_share
 from lossops.histograms import edges
 from lossops.kernels.accumulate import CLIPPED, SCORED
 from lossops.kernels.checks import Reason
 from lossops.ledger import UNALIGNED
 from lossops.measures import BoundMeasure
-from lossops.plan import Plan
+from lossops.plan import Pairing, Plan, shard_id
 from lossops.quantiles import is_heavy_tailed, quantiles
 from lossops.report import quantile_name
 from lossops.runs import Scores
@@ -28,7 +30,7 @@ from lossops.state import Cell, GroupKey, GroupTable
 from lossops.statistics import Summary, samples_of, summary_of
 from lossops.tasks import Task
 
-__all__ = ["comparison_rows", "contrast_rows", "gate_rows", "histogram_table", "loss_rows"]
+__all__ = ["comparison_rows", "contrast_rows", "gate_rows", "hardest_table", "histogram_table", "loss_rows"]
 
 Row = dict[str, Any]
 BINS_TOGETHER = 8  # of histograms.parquet: 8 bins from one power of two to the next
@@ -155,6 +157,58 @@ def _bins(task: Task, table: GroupTable, chosen: Slice, schema: pa.Schema) -> pa
     rows = np.add.reduceat(counted.counts[order], starts) if len(starts) else np.empty(0, dtype=np.int64)
     columns = [*places.take(pa.array(groups[starts])).columns, low[order][starts], high[order][starts], rows]
     return pa.table([*columns[:5], *(pa.array(one) for one in columns[5:])], schema=schema)
+
+
+def hardest_table(scores: Scores, schema: pa.Schema) -> pa.Table:
+    """Return hardest.parquet: a row per model, loss, slice and rank; the type of the key is that of the data."""
+    rows = [
+        row
+        for pairing in scores.plan.pairings
+        for task in pairing.tasks
+        for table, chosen in zip(scores.state.tables, pairing.slices, strict=True)
+        if task.cell in table.hardest
+        for row in _hardest_rows(task, table, chosen, _names(pairing))
+    ]
+    keys = [row["key"] for row in rows if row["key"] is not None]
+    if keys and all(isinstance(key, int) for key in keys):
+        place = schema.get_field_index("key")
+        schema = schema.set(place, schema.field(place).with_type(pa.int64() if max(keys) < 2**63 else pa.uint64()))
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _names(pairing: Pairing) -> dict[int, str]:
+    return {shard_id(shard.path): shard.path for shard in pairing.predictions.shards}
+
+
+def _hardest_rows(task: Task, table: GroupTable, chosen: Slice, names: Mapping[int, str]) -> Iterator[Row]:
+    found = table.hardest[task.cell]
+    classes = dict(zip(task.class_values, task.classes, strict=False))
+    for group in sorted(range(len(table.keys)), key=lambda group: table.keys[group]):
+        place = _place(task.model, task.name, chosen, table.keys[group])
+        start, stop = np.searchsorted(found.groups, [group, group + 1])
+        for rank, entry in enumerate(range(start, stop), start=1):
+            labels, predictions = found.labels[entry].tolist(), found.predictions[entry].tolist()
+            yield {
+                **place,
+                "rank": rank,
+                "key": _shown_key([key[entry].item() for key in found.keys]),
+                "loss_value": float(found.losses[entry]),
+                "label": _shown([classes.get(value, value) for value in labels]) if labels else None,
+                "prediction": _shown(predictions),
+                "shard": names[int(found.shards[entry])],
+                "row": int(found.rows[entry]),
+            }
+
+
+def _shown_key(values: Sequence[int | str]) -> int | str | None:
+    """Return one key as it is, several as a list in JSON, none as None."""
+    known = [None if value in (NO_NUMBER, NO_TEXT) else value for value in values]
+    return json.dumps(known) if len(known) > 1 else next(iter(known), None)
+
+
+def _shown(values: Sequence[object]) -> str:
+    texts = [repr(int(one)) if isinstance(one, float) and one.is_integer() else str(one) for one in values]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 
 
 def _measured(task: Task, scores: Scores, number: int) -> dict[Any, Summary]:

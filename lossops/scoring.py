@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -12,12 +13,13 @@ import pyarrow as pa
 
 from lossops.bins import BinTable
 from lossops.data.columns import Numbers, categories, class_numbers, numbers, scalars
-from lossops.data.keys import read_keys
+from lossops.data.keys import is_ordered, key_ranks, key_values, read_keys
+from lossops.hardest import Hardest, Places
 from lossops.histograms import Histogram
 from lossops.kernels.checks import Reason, check_weights
 from lossops.losses import BoundLoss
 from lossops.measures import BoundMeasure
-from lossops.plan import Pairing
+from lossops.plan import PLACE, Pairing
 from lossops.slices import Axis, Categories, Grouping, group_rows, roll_up
 from lossops.state import Cell, GroupTable, State, Sums, count_reasons
 from lossops.tasks import Comparison, Source, Task
@@ -45,6 +47,8 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
     sums: dict[Cell, list[Sums]] = {}
     units: dict[Cell, list[UnitSums]] = {}
     histograms: dict[Cell, list[Histogram]] = {}
+    hardest: dict[Cell, list[Hardest]] = {}
+    places = _places(pairing, tables) if pairing.hardest else None
     losses: dict[Cell, _Losses] = {}
     counts: dict[Cell, npt.NDArray[np.int64]] = {}
     measures: dict[Cell, tuple[BinTable, ...]] = {}
@@ -60,6 +64,9 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
         sums[task.cell] = _accumulate(layout, values, weights, own, clipped, denominators)
         if pairing.has_histograms:
             histograms[task.cell] = _histograms(layout, losses[task.cell])
+        if places is not None:
+            numbers = [side(task, tables, decoded)[0] for side in (_label_numbers, _prediction_numbers)]
+            hardest[task.cell] = _hardest(pairing.hardest, layout, losses[task.cell], places, numbers)
         if by_unit is not None:
             divisors = weights if denominators is None else denominators
             units[task.cell] = by_unit.sums(values[np.newaxis], weights, divisors, own)
@@ -78,6 +85,7 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
                 {cell: found[number] for cell, found in sums.items()},
                 {cell: by_slice[number] for cell, by_slice in units.items()},
                 {cell: counted[number] for cell, counted in histograms.items()},
+                {cell: chosen[number] for cell, chosen in hardest.items()},
             )
             for number, (_, grouping) in enumerate(layout)
         ),
@@ -104,7 +112,7 @@ def _pairs(one: Comparison, losses: Mapping[Cell, _Losses]) -> _Losses:
 
 
 _Layout = list[tuple[int | None, Grouping]]
-_Part = TypeVar("_Part", Sums, UnitSums, Histogram)
+_Part = TypeVar("_Part", Sums, UnitSums, Histogram, Hardest)
 
 
 @dataclass(frozen=True)
@@ -238,9 +246,7 @@ def _groups_of_rows(layout: _Layout, number: int) -> npt.NDArray[np.int64]:
 
 def _label_numbers(task: Task, tables: Tables, decoded: _Decoded) -> Numbers:
     """Return the labels of a task as [rows, width] and problems [rows]; decoded once for all that want them so."""
-    declared = task.loss.declaration
-    ends = (declared.label.low, declared.label.high)
-    values = range(len(task.classes)) if declared.inputs.has_classes else ends
+    values = task.class_values
     key = ("labels", task.labels, task.classes, values)
     if key not in decoded:
         rows = tables["labels"].num_rows
@@ -321,3 +327,24 @@ def _accumulate_pairs(
 
 def _histograms(layout: _Layout, losses: _Losses) -> list[Histogram]:
     return _by_slice(layout, lambda number: Histogram.of_rows(losses.values, losses.reasons, layout[number][1].groups))
+
+
+def _places(pairing: Pairing, tables: Tables) -> Places:
+    predictions = tables["predictions"]
+    place = predictions[PLACE].to_numpy()
+    columns = [predictions[name] for name in pairing.key]
+    keys = tuple(key_values(column) for column in columns)
+    order, rank = place, cache(lambda: key_ranks(columns)) if columns else None
+    if is_ordered([column.type for column in columns]):
+        order, rank = keys[0].astype(np.int64), None
+    return Places(keys, pairing.shard_ids[place >> 40], place & ((1 << 40) - 1), order, rank)
+
+
+def _hardest(
+    limit: int, layout: _Layout, losses: _Losses, places: Places, numbers: Sequence[npt.NDArray[np.float64]]
+) -> list[Hardest]:
+    def direct(number: int) -> Hardest:
+        groups = layout[number][1].groups
+        return Hardest.of_rows(limit, losses.values, losses.reasons, groups, places, numbers[0], numbers[1])
+
+    return _by_slice(layout, direct)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossops.bins import BinTable
+from lossops.hardest import Hardest
 from lossops.histograms import Histogram
 from lossops.kernels.accumulate import (
     COUNTS,
@@ -141,12 +142,14 @@ class GroupTable:
         sums: of the losses of each model, and of every comparison.
         units: the same by independent unit, where the run has units.
         histograms: of the losses of each model, where the run has quantiles.
+        hardest: rows of each model and loss, where the run lists them.
     """
 
     keys: tuple[GroupKey, ...]
     sums: Mapping[Cell, Sums]
     units: Mapping[Cell, UnitSums] = field(default_factory=dict)
     histograms: Mapping[Cell, Histogram] = field(default_factory=dict)
+    hardest: Mapping[Cell, Hardest] = field(default_factory=dict)
 
     def __add__(self, other: GroupTable) -> GroupTable:
         places = {key: place for place, key in enumerate(self.keys)}
@@ -156,14 +159,15 @@ class GroupTable:
         sums = _gathered(Sums, ((self.sums, mine), (other.sums, theirs)), len(places))
         units = _gathered(UnitSums, ((self.units, mine), (other.units, theirs)), len(places))
         histograms = _gathered(Histogram, ((self.histograms, mine), (other.histograms, theirs)), len(places))
-        return GroupTable(tuple(places), sums, units, histograms)
+        hardest = _gathered(Hardest, ((self.hardest, mine), (other.hardest, theirs)), len(places))
+        return GroupTable(tuple(places), sums, units, histograms, hardest)
 
     def with_buckets(self, buckets: int) -> GroupTable:
         """The same with units put together in buckets."""
         return replace(self, units={cell: one.collapsed(buckets) for cell, one in self.units.items()})
 
 
-_Part = TypeVar("_Part", Sums, UnitSums, Histogram)
+_Part = TypeVar("_Part", Sums, UnitSums, Histogram, Hardest)
 
 
 def _gathered(

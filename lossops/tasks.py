@@ -80,6 +80,13 @@ class Task:
         """(model, loss), the key of its state."""
         return self.model, self.name
 
+    @property
+    def class_values(self) -> Sequence[float]:
+        """What each class is for the loss."""
+        declared = self.loss.declaration
+        ends = (declared.label.low, declared.label.high)
+        return range(len(self.classes)) if declared.inputs.has_classes else ends
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -19,7 +19,7 @@ MODULES = sorted([*ROOT.glob("lossops/**/*.py"), *ROOT.glob("flows/**/*.py")])
 LAYERS = (
     ("errors", "memory", "encoding"),
     ("kernels",),
-    ("losses", "bins", "units", "histograms"),
+    ("losses", "bins", "units", "histograms", "hardest"),
     ("measures", "state"),
     ("slices", "samples", "quantiles", "ledger", "description"),
     ("statistics",),
@@ -46,6 +46,7 @@ THIRD_PARTY = {
     "bins": {"numpy"},
     "units": {"numpy"},
     "histograms": {"numpy"},
+    "hardest": {"numpy"},
     "quantiles": {"numpy"},
     "samples": {"numpy"},
     "comparisons": {"numpy", "scipy"},

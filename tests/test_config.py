@@ -34,6 +34,7 @@ weight: null
 unit: null
 unit_buckets: 100
 quantiles: [0.5]
+hardest: 3
 confidence: 0.9
 losses:
   - mean_absolute_error
@@ -202,6 +203,7 @@ _PATH = {"path": "a"}
         ({"unit_buckets": 1}, ["unit_buckets", "1"]),
         ({"quantiles": [50]}, ["quantiles.0", "50", "1"]),
         ({"quantiles": [0.5, 0.5]}, ["quantiles", "0.5", "once"]),
+        ({"hardest": -1}, ["hardest", "-1", "0"]),
         ({"confidence": 95}, ["confidence", "95", "1"]),
         ({"baseline": "baselin"}, ["baseline", "'baselin'", "'baseline'"]),
         ({"models": {"m": {"path": "p", "prediction": "x"}}, "baseline": "m"}, ["baseline", "only model"]),

@@ -16,7 +16,7 @@ import pytest
 from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error
 
 import lossops
-from lossops.report import LEDGER, LOSSES, SHARDS
+from lossops.report import SCHEMAS, losses_schema
 from tests.datasets import score_table, write_shards
 
 Config = dict[str, Any]
@@ -179,13 +179,9 @@ def test_report_holds_what_its_schemas_promise(tmp_path: Path) -> None:
             "output": str(tmp_path / "reports"),
         }
     )
-    assert sorted(file.name for file in Path(report.path).iterdir()) == [
-        "ledger.parquet",
-        "losses.parquet",
-        "run.json",
-        "shards.parquet",
-    ]
-    for name, schema in (("losses", LOSSES), ("ledger", LEDGER), ("shards", SHARDS)):
+    expected = {"run.json", *(f"{name}.parquet" for name in SCHEMAS)}
+    assert {file.name for file in Path(report.path).iterdir()} == expected
+    for name, schema in {**SCHEMAS, "losses": losses_schema([0.5, 0.9, 0.99])}.items():
         stored = pq.read_table(Path(report.path) / f"{name}.parquet")
         assert stored.schema.equals(schema, check_metadata=True)
         assert stored.equals(getattr(report, name))

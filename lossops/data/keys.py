@@ -20,7 +20,19 @@ from lossops.data.columns import whole_column
 from lossops.errors import InputError
 from lossops.kernels.hashing import combine_keys, hash_bytes, hash_keys
 
-__all__ = ["Keys", "Order", "check_key_types", "check_order_type", "is_ordered", "read_keys", "read_order"]
+__all__ = [
+    "NO_NUMBER",
+    "NO_TEXT",
+    "key_ranks",
+    "key_values",
+    "Keys",
+    "Order",
+    "check_key_types",
+    "check_order_type",
+    "is_ordered",
+    "read_keys",
+    "read_order",
+]
 
 _DECIMAL = pa.decimal256(76, 38)
 _TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -67,6 +79,7 @@ class Keys:
 # uint64 [rows] that compare as the values do, and whether there is a value, bool [rows].
 Order = tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]
 _SIGN = np.uint64(1 << 63)
+NO_NUMBER, NO_TEXT = -(2**63), "\0"  # what `key_values` puts for a null
 
 
 def _kind(kind: pa.DataType) -> str | None:
@@ -136,6 +149,33 @@ def read_order(column: pa.ChunkedArray) -> Order:
         whole = whole.cast(pa.uint8())
     numbers = whole.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
     return numbers.view(np.uint64) ^ _SIGN, known
+
+
+def key_values(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return a key column as values to show: int64, uint64, or text; a null is the least number or a zero character."""
+    whole = whole_column(column)
+    if types.is_dictionary(whole.type):
+        whole = whole.dictionary_decode()
+    if types.is_uint64(whole.type):
+        unsigned: npt.NDArray[Any] = whole.fill_null(0).to_numpy(zero_copy_only=False)
+        return unsigned
+    if types.is_integer(whole.type) or types.is_boolean(whole.type):
+        plain = whole.cast(pa.uint8()) if types.is_boolean(whole.type) else whole
+        signed: npt.NDArray[Any] = plain.cast(pa.int64()).fill_null(NO_NUMBER).to_numpy(zero_copy_only=False)
+        return signed
+    if _kind(whole.type) == "binary":
+        texts = [NO_TEXT if value is None else value.hex() for value in whole.to_pylist()]
+    else:
+        texts = whole.cast(pa.string()).fill_null(NO_TEXT).to_pylist()
+    return np.array(texts, dtype=np.str_) if texts else np.empty(0, dtype="U1")
+
+
+def key_ranks(columns: Sequence[pa.ChunkedArray]) -> npt.NDArray[np.int64]:
+    """Return int64 [rows] that increase with the keys as `key_values` shows them."""
+    values = [key_values(column) for column in columns]
+    ranks = np.empty(len(values[0]), dtype=np.int64)
+    ranks[np.lexsort(tuple(reversed(values)))] = np.arange(len(ranks))
+    return ranks
 
 
 def is_ordered(kinds: Sequence[pa.DataType]) -> bool:

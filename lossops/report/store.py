@@ -31,7 +31,8 @@ class Report:
 
     Args:
         path: folder or URL of the report.
-        losses, comparisons, contrasts, gates, histograms, ledger, shards: its tables, see `lossops.report.tables`.
+        losses, comparisons, contrasts, gates, histograms, hardest, ledger, shards: its tables, see
+            `lossops.report.tables`.
         run: the content of ``run.json``.
     """
 
@@ -41,6 +42,7 @@ class Report:
     contrasts: pa.Table = field(repr=False)
     gates: pa.Table = field(repr=False)
     histograms: pa.Table = field(repr=False)
+    hardest: pa.Table = field(repr=False)
     ledger: pa.Table = field(repr=False)
     shards: pa.Table = field(repr=False)
     run: Mapping[str, Any] = field(repr=False)

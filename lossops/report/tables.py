@@ -75,6 +75,22 @@ HISTOGRAMS = pa.schema(
     metadata={"lossops": "one row per model, loss, slice and bin that is not empty; eight bins a power of two"},
 )
 
+HARDEST = pa.schema(
+    [
+        *_PLACE,
+        _field("rank", _COUNT, "1 for the largest loss of the slice"),
+        _field(
+            "key", _TEXT, "key of the row: a number if it is one integer, else text; several as a list", nullable=True
+        ),
+        _field("loss_value", _REAL, "loss of the row", _LOSS),
+        _field("label", _TEXT, "its label", nullable=True),
+        _field("prediction", _TEXT, "its prediction"),
+        _field("shard", _TEXT, "file of the predictions that it is in"),
+        _field("row", _COUNT, "its row there, from 0"),
+    ],
+    metadata={"lossops": "one row per model, loss, slice and rank; equal losses are ranked by key, smallest first"},
+)
+
 _P_VALUES = [
     _field("p_value", _REAL, "of no difference, two-sided, Student t", nullable=True),
     _field("p_adjusted", _REAL, "the same adjusted over slices (Benjamini and Yekutieli)", nullable=True),
@@ -167,6 +183,7 @@ SCHEMAS = {
     "contrasts": CONTRASTS,
     "gates": GATES,
     "histograms": HISTOGRAMS,
+    "hardest": HARDEST,
     "ledger": LEDGER,
     "shards": SHARDS,
 }

@@ -21,7 +21,7 @@ from flows.summary import (
     unscored,
     worst_slices,
 )
-from lossops.report import LEDGER, LOSSES, SHARDS, Report
+from lossops.report import SCHEMAS, Report
 from tests.datasets import write_shards
 
 
@@ -35,9 +35,10 @@ def row(slice_: str, mean: float | None, low: float | None, loss: str = "mse") -
 
 
 def report(losses: list[dict[str, Any]], ledger: list[tuple[str, str, str, str, int]] = []) -> Report:  # noqa: B006
-    entries = [dict(zip(LEDGER.names, entry, strict=True)) for entry in ledger]
-    tables = (pa.Table.from_pylist(losses, LOSSES), pa.Table.from_pylist(entries, LEDGER), SHARDS.empty_table())
-    return Report("reports/x", *tables, {"name": "x"})
+    entries = [dict(zip(SCHEMAS["ledger"].names, entry, strict=True)) for entry in ledger]
+    rows = {"losses": losses, "ledger": entries}
+    tables = {name: pa.Table.from_pylist(rows.get(name, []), schema) for name, schema in SCHEMAS.items()}
+    return Report("reports/x", **tables, run={"name": "x", "config": {}})
 
 
 def test_the_worst_slice_is_surely_bad_not_unlucky() -> None:
