@@ -22,7 +22,7 @@ from pyarrow import ipc
 
 __all__ = ["decode", "encode"]
 
-_FORMAT = b"lossops-state-1"
+_FORMAT = b"lossops-state-2"
 _SCHEMA = pa.schema([pa.field("buffers", pa.large_binary(), nullable=False)])
 
 
@@ -98,8 +98,9 @@ class _Writer:
         """Keep the elements of an array apart from the tree."""
         if value.dtype.hasobject:
             raise TypeError("arrays of objects cannot be stored")
-        self._buffers.append(memoryview(np.ascontiguousarray(value).tobytes()))
-        return [value.dtype.str, list(value.shape)]
+        stored = _narrowed(value)
+        self._buffers.append(memoryview(np.ascontiguousarray(stored).tobytes()))
+        return [value.dtype.str, list(value.shape), stored.dtype.str]
 
     def pairs(self, value: Mapping[Any, Any]) -> list[Any]:
         """Return the keys and values of a mapping."""
@@ -108,6 +109,17 @@ class _Writer:
     def nodes(self, value: Any) -> list[Any]:
         """Return the entries of a sequence."""
         return [self.node(entry) for entry in value]
+
+
+def _narrowed(value: Any) -> Any:
+    """Return integers in the narrowest type that holds them: most counts are small."""
+    if value.dtype.kind != "i" or not value.size:
+        return value
+    low, high = int(value.min()), int(value.max())
+    fitting = (
+        kind for kind in (np.int8, np.int16, np.int32) if np.iinfo(kind).min <= low <= high <= np.iinfo(kind).max
+    )
+    return value.astype(next(fitting, value.dtype))
 
 
 def _is(*kinds: type) -> Callable[[Any], bool]:
@@ -146,7 +158,8 @@ class _Reader:
         if kind == "object":
             return self._classes[rest[0]](**{name: self.value(entry) for name, entry in rest[1].items()})
         if kind in ("array", "scalar"):
-            found = np.frombuffer(next(self._buffers), dtype=np.dtype(rest[0])).reshape(rest[1]).copy()
+            stored = np.frombuffer(next(self._buffers), dtype=np.dtype(rest[2])).reshape(rest[1])
+            found = stored.astype(np.dtype(rest[0]))
             return found if kind == "array" else found[()]
         if kind in ("tuple", "list"):
             entries = [self.value(entry) for entry in rest]

@@ -14,26 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lossops.kernels.counts import BIN_SHIFT, bin_range, count_codes, list_counts, merge_counts
+
 __all__ = ["Histogram", "edges", "middles"]
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-_SHIFT = 46  # bits of the mantissa that a bin leaves open
 _PARTS = 64  # bins from one power of two to the next
 _INFINITE = (0x7FF << 6) + 1
 _TABLE_LIMIT = 1 << 23  # numbers up to here are counted in a table, larger ones are sorted
 
 
-def _codes(losses: Floats) -> Integers:
-    """The bin of each loss: 0 for zero, then outwards from 1 for positive ones and from -1 for negative ones."""
-    codes = (np.abs(losses).view(np.int64) >> _SHIFT) + 1
-    return np.where(losses > 0, codes, np.where(losses < 0, -codes, 0))
-
-
 def _lower(sizes: Integers) -> Floats:
     """The lower end of bins of positive losses."""
-    return ((sizes - 1) << _SHIFT).view(np.float64)
+    return ((sizes - 1) << BIN_SHIFT).view(np.float64)
 
 
 def middles(codes: Integers) -> Floats:
@@ -69,45 +64,68 @@ class Histogram:
     """How many scored losses of each group of a slice lie in each bin.
 
     Args:
-        groups, codes: int64 [entries], increasing in this order.
+        starts: int64 [groups + 1], where the bins of each group begin.
+        codes: int32 [entries], increasing within a group.
         counts: int64 [entries], positive.
     """
 
-    groups: Integers
-    codes: Integers
+    starts: Integers
+    codes: npt.NDArray[np.int32]
     counts: Integers
 
     @classmethod
-    def of_rows(cls, losses: Floats, reasons: npt.NDArray[np.uint8], groups: Integers) -> Histogram:
-        """The counts of a block of rows; all arguments are [rows]."""
-        scored = reasons == 0
-        if scored.all():
-            return cls._counted(groups, _codes(losses), None)
-        return cls._counted(groups[scored], _codes(losses[scored]), None)
+    def of_rows(cls, losses: Floats, reasons: npt.NDArray[np.uint8], groups: Integers, count: int) -> Histogram:
+        """The counts of a block of rows, which are in ``count`` groups; all other arguments are [rows]."""
+        codes = np.empty(len(losses), dtype=np.int64)
+        lowest, highest = bin_range(losses, reasons, codes)
+        if highest >= lowest and count * (highest - lowest + 1) > _TABLE_LIMIT:
+            scored = reasons == 0
+            return cls._counted(groups[scored], codes[scored], None, count)
+        table = np.zeros((count, max(highest - lowest + 1, 0)), dtype=np.int32)
+        size = count_codes(codes, reasons, groups, lowest, table)
+        found = cls(np.empty(count + 1, dtype=np.int64), np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int64))
+        list_counts(table, lowest, found.starts, found.codes, found.counts)
+        return found
 
     @classmethod
-    def gathered(cls, parts: Sequence[tuple[Histogram, Integers]], _groups: int) -> Histogram:
-        """Add group ``i`` of each part to group ``at[i]``, for parts and their ``at``."""
-        groups = np.concatenate([at[part.groups] for part, at in parts])
-        return cls._counted(groups, *(np.concatenate([getattr(one, name) for one, _ in parts]) for name in _REST))
+    def gathered(cls, parts: Sequence[tuple[Histogram, Integers]], groups: int) -> Histogram:
+        """Add group ``i`` of each part to group ``at[i]`` of this many, for parts and their ``at``."""
+        if len(parts) == 2 and np.array_equal(parts[0][1], np.arange(len(parts[0][1]))):
+            return cls._merged(parts[0][0], *parts[1], groups)
+        own = np.concatenate([np.repeat(at, np.diff(part.starts)) for part, at in parts])
+        codes = np.concatenate([part.codes for part, _ in parts]).astype(np.int64)
+        return cls._counted(own, codes, np.concatenate([part.counts for part, _ in parts]), groups)
 
     @classmethod
-    def _counted(cls, groups: Integers, codes: Integers, counts: Integers | None) -> Histogram:
+    def _merged(cls, one: Histogram, two: Histogram, at: Integers, groups: int) -> Histogram:
+        """Add group ``i`` of the second to group ``at[i]``, each group to another one."""
+        others = np.full(groups, -1, dtype=np.int64)
+        others[at] = np.arange(len(at))
+        starts = np.concatenate([one.starts, np.full(groups + 1 - len(one.starts), one.starts[-1])])
+        size = len(one.codes) + len(two.codes)
+        found = np.empty(groups + 1, dtype=np.int64), np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int64)
+        n = merge_counts(starts, one.codes, one.counts, two.starts, two.codes, two.counts, others, *found)
+        return cls(found[0], found[1][:n].copy(), found[2][:n].copy())
+
+    @classmethod
+    def _counted(cls, groups: Integers, codes: Integers, counts: Integers | None, size: int) -> Histogram:
         if not len(groups):
-            return cls(*(np.empty(0, dtype=np.int64) for _ in range(3)))
+            return cls(np.zeros(size + 1, dtype=np.int64), np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64))
         lowest = codes.min()
         width = int(codes.max() - lowest) + 1
-        numbers, totals = _folded(groups * width + (codes - lowest), (int(groups.max()) + 1) * width, counts)
+        numbers, totals = _folded(groups * width + (codes - lowest), size * width, counts)
         found, rest = np.divmod(numbers, width)
-        return cls(found, rest + lowest, totals)
+        return cls(np.searchsorted(found, np.arange(size + 1)), (rest + lowest).astype(np.int32), totals)
+
+    @property
+    def groups(self) -> Integers:
+        """int64 [entries], the group of each bin."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
     def group(self, number: int) -> tuple[Integers, Integers]:
         """The bins of a group, increasing, and their counts."""
-        start, stop = np.searchsorted(self.groups, [number, number + 1])
-        return self.codes[start:stop], self.counts[start:stop]
-
-
-_REST = ("codes", "counts")
+        own = slice(self.starts[number], self.starts[number + 1])
+        return self.codes[own].astype(np.int64), self.counts[own]
 
 
 def _folded(numbers: Integers, size: int, counts: Integers | None) -> tuple[Integers, Integers]:

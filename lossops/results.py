@@ -145,10 +145,11 @@ def histogram_table(scores: Scores, schema: pa.Schema) -> pa.Table:
 
 def _bins(task: Task, table: GroupTable, chosen: Slice, schema: pa.Schema) -> pa.Table:
     counted = table.histograms[task.cell]
-    numbers, low, high = edges(counted.codes, BINS_TOGETHER)
+    numbers, low, high = edges(counted.codes.astype(np.int64), BINS_TOGETHER)
     rank = np.argsort(np.array(sorted(range(len(table.keys)), key=lambda group: table.keys[group]), dtype=np.int64))
-    order = np.lexsort((numbers, rank[counted.groups]))
-    groups, numbers = counted.groups[order], numbers[order]
+    groups = counted.groups
+    order = np.lexsort((numbers, rank[groups]))
+    groups, numbers = groups[order], numbers[order]
     starts = np.flatnonzero(
         np.concatenate([[True], (np.diff(groups) != 0) | (np.diff(numbers) != 0)]) if len(order) else np.empty(0)
     )

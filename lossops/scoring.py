@@ -326,7 +326,11 @@ def _accumulate_pairs(
 
 
 def _histograms(layout: _Layout, losses: _Losses) -> list[Histogram]:
-    return _by_slice(layout, lambda number: Histogram.of_rows(losses.values, losses.reasons, layout[number][1].groups))
+    def direct(number: int) -> Histogram:
+        grouping = layout[number][1]
+        return Histogram.of_rows(losses.values, losses.reasons, grouping.groups, len(grouping.keys))
+
+    return _by_slice(layout, direct)
 
 
 def _places(pairing: Pairing, tables: Tables) -> Places:

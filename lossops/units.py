@@ -89,15 +89,17 @@ class UnitSums:
     """The sums of every unit in every group of one slice, for one loss of one model or one pair of models.
 
     Args:
+        known: uint64, increasing, see `Units.known`; the entries may name fewer.
         groups: int64 [entries], increasing.
-        units: uint64 [entries], see `Units.known`; increasing within a group.
+        places: int64 [entries], in ``known``; increasing within a group.
         rows: int64 [entries], rows that the denominator of the mean counts.
         digits, tops: exact sums, int64 [entries, columns, DIGITS] and [entries, columns]; the columns are the values
             and, where it is not the number of rows, the denominator.
     """
 
+    known: Hashes
     groups: Integers
-    units: Hashes
+    places: Integers
     rows: Integers
     digits: Integers
     tops: Integers
@@ -122,16 +124,17 @@ class UnitSums:
             reasons: uint8 [rows].
         """
         groups, places, entry_of_row = layout
-        found = cls._zero(groups, units.known[places], len(values) + (divisors is not None))
+        found = cls._zero(units.known, groups, places, len(values) + (divisors is not None))
         own, divided = (_NOTHING if one is None else one for one in (weights, divisors))
         add_unit_block(values, own, divided, reasons, entry_of_row, found.rows, found.digits, found.tops)
         return found
 
     @classmethod
-    def _zero(cls, groups: Integers, units: Hashes, columns: int) -> UnitSums:
+    def _zero(cls, known: Hashes, groups: Integers, places: Integers, columns: int) -> UnitSums:
         return cls(
+            known,
             groups,
-            units,
+            places,
             np.zeros(len(groups), dtype=np.int64),
             np.zeros((len(groups), columns, DIGITS), dtype=np.int64),
             np.full((len(groups), columns), EMPTY_TOP, dtype=np.int64),
@@ -155,31 +158,38 @@ class UnitSums:
     def gathered(cls, parts: Sequence[tuple[UnitSums, Integers]], _groups: int) -> UnitSums:
         """Add group ``i`` of each part to group ``at[i]``, for parts and their ``at``."""
         targets = np.concatenate([at[part.groups] for part, at in parts])
-        units = np.concatenate([part.units for part, _ in parts])
-        known, places = np.unique(units, return_inverse=True)
-        groups, unit_places, entry_of = cls.entries(targets, places.astype(np.int64), len(known))
-        found = cls._zero(groups, known[unit_places], parts[0][0].tops.shape[1])
+        known = np.unique(np.concatenate([part.known for part, _ in parts]))
+        places = np.concatenate([np.searchsorted(known, part.known)[part.places] for part, _ in parts])
+        groups, unit_places, entry_of = cls.entries(targets, places, len(known))
+        found = cls._zero(known, groups, unit_places, parts[0][0].tops.shape[1])
         start = 0
         for part, _ in parts:
-            own = entry_of[start : start + len(part.groups)]
-            np.add.at(found.rows, own, part.rows)
-            merge_sums(found.digits, found.tops, part.digits, part.tops, own)
+            found._add(part, entry_of[start : start + len(part.groups)])
             start += len(part.groups)
         return found
 
     def collapsed(self, buckets: int) -> UnitSums:
         """The sums of buckets of units."""
-        if not len(self.units) or self.units[0] < _UNIT:
+        if not len(self.known) or self.known[0] < _UNIT:
             return self
-        groups = np.arange(int(self.groups.max()) + 1)
-        moved = UnitSums(self.groups, _bucket_of(self.units, buckets), self.rows, self.digits, self.tops)
-        return UnitSums.gathered([(moved, groups)], len(groups))
+        merged = _bucket_of(self.known, buckets)
+        known = np.unique(merged)
+        places = np.searchsorted(known, merged)[self.places]
+        groups, unit_places, entry_of = self.entries(self.groups, places, len(known))
+        found = self._zero(known, groups, unit_places, self.tops.shape[1])
+        found._add(self, entry_of)
+        return found
+
+    def _add(self, part: UnitSums, entries: Integers) -> None:
+        """Add entry ``i`` of a part to entry ``entries[i]``, in place."""
+        np.add.at(self.rows, entries, part.rows)
+        merge_sums(self.digits, self.tops, part.digits, part.tops, entries)
 
     def group(self, number: int) -> tuple[Hashes, Integers, Floats]:
         """Return the units of a group that the denominator counts, their rows, and float64 [columns, units] sums."""
         start, stop = np.searchsorted(self.groups, [number, number + 1])
         own = np.flatnonzero(self.rows[start:stop]) + start
-        return self.units[own], self.rows[own], _floats(self.digits[own], self.tops[own]).T
+        return self.known[self.places[own]], self.rows[own], _floats(self.digits[own], self.tops[own]).T
 
 
 def _floats(digits: Integers, tops: Integers) -> Floats:

@@ -50,9 +50,9 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator], Floats]] = {
 }
 
 
-def histogram(losses: Floats, groups: npt.NDArray[np.int64] | None = None) -> Histogram:
+def histogram(losses: Floats, groups: npt.NDArray[np.int64] | None = None, count: int = 1) -> Histogram:
     own = np.zeros(len(losses), dtype=np.int64) if groups is None else groups
-    return Histogram.of_rows(losses, np.zeros(len(losses), dtype=np.uint8), own)
+    return Histogram.of_rows(losses, np.zeros(len(losses), dtype=np.uint8), own, count)
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -92,19 +92,33 @@ def test_every_loss_is_near_the_middle_of_its_bin(values: list[float]) -> None:
 def test_merging_is_counting_at_once(rows: list[tuple[float, int]], cuts: list[int]) -> None:
     losses, groups = np.array([loss for loss, _ in rows]), np.array([group for _, group in rows], dtype=np.int64)
     bounds = sorted({0, len(rows), *(min(one, len(rows)) for one in cuts)})
-    parts = [histogram(losses[a:b], groups[a:b]) for a, b in pairwise(bounds)]
-    whole = histogram(losses, groups)
-    merged = Histogram.gathered([(part, np.arange(5)) for part in [*parts, histogram(losses[:0], groups[:0])]], 5)
+    parts = [histogram(losses[a:b], groups[a:b], 5) for a, b in pairwise(bounds)]
+    whole = histogram(losses, groups, 5)
+    at_once = Histogram.gathered([(part, np.arange(5)) for part in [*parts, histogram(losses[:0], groups[:0], 5)]], 5)
+    one_by_one = histogram(losses[:0], groups[:0], 5)
+    for part in parts:
+        one_by_one = Histogram.gathered([(one_by_one, np.arange(5)), (part, np.arange(5))], 5)
     for name in ("groups", "codes", "counts"):
-        assert np.array_equal(getattr(whole, name), getattr(merged, name))
+        assert np.array_equal(getattr(whole, name), getattr(at_once, name))
+        assert np.array_equal(getattr(whole, name), getattr(one_by_one, name))
+
+
+def test_groups_find_their_place() -> None:
+    """New groups, and the same ones under other numbers."""
+    one = histogram(np.array([1.0, 2.0]), np.array([0, 1]), 2)
+    two = histogram(np.array([2.0, 8.0, 9.0]), np.array([0, 1, 1]), 2)
+    merged = Histogram.gathered([(one, np.array([0, 1])), (two, np.array([1, 2]))], 3)
+    assert [merged.group(number)[1].tolist() for number in range(3)] == [[1], [2], [1, 1]]
+    rolled = Histogram.gathered([(merged, np.array([0, 1, 0]))], 2)
+    assert [rolled.group(number)[1].tolist() for number in range(2)] == [[1, 1, 1], [2]]
 
 
 def test_far_apart_groups_and_bins_are_merged_by_sorting() -> None:
     """More combinations than a table would hold: pandas counts them."""
     random = np.random.default_rng(0)
     losses, groups = 10.0 ** random.integers(-300, 300, 5000), random.integers(0, 1000, 5000)
-    found = Histogram.gathered([(histogram(losses[:2000], groups[:2000]), np.arange(1000))] * 2, 1000)
-    expected = pd.Series(losses[:2000]).groupby([groups[:2000], losses[:2000]]).count() * 2
+    found = Histogram.gathered([(histogram(losses[:2000], groups[:2000], 1000), np.arange(1000))] * 3, 1000)
+    expected = pd.Series(losses[:2000]).groupby([groups[:2000], losses[:2000]]).count() * 3
     assert found.counts.tolist() == expected.tolist()
 
 

@@ -54,7 +54,8 @@ def simulate(folder: Path, shards: int) -> None:
     }
     begun = time.perf_counter()
     plan = make_plan(parse_config(values))
-    real = lossops.attempts.score_piece(plan.pairings[0], plan.pairings[0].pieces[0], None)
+    pairing = plan.pairings[0]
+    real = lossops.attempts.score_piece(pairing.without_shards(), pairing.pieces[0], None)
 
     def one_millisecond(_pairing: Pairing, _piece: Piece, _index: None) -> Outcome:
         until = time.perf_counter() + 0.001
@@ -63,7 +64,6 @@ def simulate(folder: Path, shards: int) -> None:
         return replace(real, keys=None)
 
     lossops.attempts.score_piece = one_millisecond
-    pairing = plan.pairings[0]
     pairing = replace(pairing, predictions=many(pairing.predictions, shards), labels=many(pairing.labels, shards))
     scores = score(replace(plan, pairings=(pairing,)), on_log=lambda _level, _text: None)
     seconds = time.perf_counter() - begun
