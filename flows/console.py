@@ -14,7 +14,9 @@ from rich.text import Text
 from flows.summary import (
     Unscored,
     compared,
+    discovered,
     gate_rows,
+    hidden_text,
     level,
     number,
     overall,
@@ -80,7 +82,10 @@ def print_report(report: Report) -> None:
         console.print(f"\nSlices of {len(rows) - _SLICE_LINES} more pairs of model and loss are in losses.parquet")
     _print_compared(console, report)
     _print_gates(console, report)
+    _print_discovered(console, report)
     _print_unscored(console, unscored(report))
+    if text := hidden_text(report):
+        console.print(Text(text))
     for shard in (row for row in report.shards.to_pylist() if row["problem"]):
         text = f"In quarantine, none of its rows is scored: {printable(shard['path'])}: {printable(shard['problem'])}"
         console.print(Text(text, style="yellow"), soft_wrap=True)
@@ -97,7 +102,8 @@ def _overall_table(report: Report, rows: Sequence[dict[str, object]]) -> Table:
 def _numbers(row: dict[str, object]) -> tuple[str, str, str]:
     low, high = number(row["ci_low"]), number(row["ci_high"])  # type: ignore[arg-type]
     interval = "-" if low == high == "-" else f"{low} to {high}"
-    return f"{row['rows_valid']:,}", number(row["mean"]), interval  # type: ignore[arg-type]
+    rows = "hidden" if row["hidden"] else f"{row['rows_valid']:,}"
+    return rows, number(row["mean"]), interval  # type: ignore[arg-type]
 
 
 def _print_slices(console: Console, report: Report, model: str, loss: str, limit: int) -> None:
@@ -138,6 +144,21 @@ def _print_gates(console: Console, report: Report) -> None:
     console.print(table)
     if more:
         console.print(Text(f"{more:,} more in gates.parquet", style="dim"))
+
+
+def _print_discovered(console: Console, report: Report) -> None:
+    rows, more = discovered(report, _SLICE_LINES)
+    if not rows:
+        return
+    columns = ["model", "loss", "slice", "rows", "mean", "held out", "others", "p"]
+    table = _table("\nSlices that were searched for, and what the held-out half says", columns, 5)
+    for row in rows:
+        numbers = (number(row[name]) for name in ("mean", "held_out_mean", "held_out_other_mean"))
+        p_value = "-" if row["p_adjusted"] is None else f"{row['p_adjusted']:.2g}"
+        _add(table, row["model"], row["loss"], row["slice"], f"{row['rows']:,}", *numbers, p_value)
+    console.print(table)
+    if more:
+        console.print(Text(f"{more:,} more in discovered.parquet", style="dim"))
 
 
 def _print_unscored(console: Console, lines: Sequence[Unscored]) -> None:

@@ -19,7 +19,9 @@ __all__ = [
     "Unscored",
     "as_json",
     "compared",
+    "discovered",
     "gate_rows",
+    "hidden_text",
     "level",
     "loss_rows",
     "number",
@@ -76,7 +78,7 @@ def _higher_is_better(report: Report, loss: str) -> bool:
 
 def worst_slices(report: Report, model: str, loss: str, limit: int) -> tuple[list[dict[str, Any]], int]:
     """Return the slices with the surely highest loss, worst first, and how many more there are."""
-    losses = report.losses
+    losses = report.losses.filter(pc.is_null(report.losses["hidden"]))
     own = pc.and_(pc.equal(losses["model"], model), pc.equal(losses["loss"], loss))
     slices = losses.filter(pc.and_(own, pc.invert(_is_overall(losses))))
     ranked = _worst_first(slices, low_is_worse=_higher_is_better(report, loss))
@@ -104,6 +106,22 @@ def gate_rows(report: Report, limit: int) -> tuple[list[dict[str, Any]], int]:
 def compared(report: Report) -> list[dict[str, Any]]:
     """The comparison of every model and loss with the baseline over all data."""
     return list(report.comparisons.filter(_is_overall(report.comparisons)).to_pylist())
+
+
+def discovered(report: Report, limit: int) -> tuple[list[dict[str, Any]], int]:
+    """Return slices that were found, those that the other half of the rows confirms best first, and how many more."""
+    rows = report.discovered.to_pylist()
+    rows.sort(key=lambda row: (row["p_adjusted"] is None, row["p_adjusted"], -row["score"]))
+    return rows[:limit], max(len(rows) - limit, 0)
+
+
+def hidden_text(report: Report) -> str | None:
+    """How many slices are hidden and why, in a sentence; None if none is."""
+    few, others = (report.run.get("hidden", {}).get(reason, 0) for reason in ("min_rows", "complement"))
+    if not few:
+        return None
+    limit = report.run["config"]["min_rows"]
+    return f"Hidden: {few:,} rows of slices below {limit:,} rows, and {others:,} that would give them away."
 
 
 def level(report: Report) -> str:
@@ -153,5 +171,8 @@ def report_markdown(report: Report) -> str:
     lines = [f"**Report**: `{report.path}`", "", *heads]
     for row in overall(report)[:ARTIFACT_ROWS]:
         interval = f"{number(row['ci_low'])} to {number(row['ci_high'])}"
-        lines.append(f"| {row['model']} | {row['loss']} | {row['rows_valid']:,} | {number(row['mean'])} | {interval} |")
+        rows = "hidden" if row["hidden"] else f"{row['rows_valid']:,}"
+        lines.append(f"| {row['model']} | {row['loss']} | {rows} | {number(row['mean'])} | {interval} |")
+    if text := hidden_text(report):
+        lines += ["", text]
     return "\n".join(lines)

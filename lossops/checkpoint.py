@@ -28,7 +28,9 @@ from lossops.errors import RunError
 from lossops.hardest import Hardest
 from lossops.histograms import Histogram
 from lossops.partition import KeyRange, Outcome
-from lossops.state import GroupTable, State, Sums
+from lossops.reliability import Reliability
+from lossops.state import GroupTable, State
+from lossops.sums import Sums
 from lossops.units import Units, UnitSums
 
 try:
@@ -53,6 +55,7 @@ _CLASSES: dict[str, type] = {
         UnitSums,
         Histogram,
         Hardest,
+        Reliability,
     )
 }
 _PACKAGES = ("lossops", "numba", "numpy", "pyarrow", "scipy")

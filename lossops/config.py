@@ -20,6 +20,7 @@ from lossops.slices import Axis, Slice
 __all__ = [
     "AxisConfig",
     "ClusterConfig",
+    "DiscoverConfig",
     "GateConfig",
     "LabelsConfig",
     "LossConfig",
@@ -149,6 +150,10 @@ class AxisConfig(_Strict):
         return self
 
 
+def _axis(one: AxisConfig) -> Axis:
+    return Axis(one.column, None if one.bins is None else tuple(one.bins))
+
+
 class GateConfig(_Strict):
     """A limit that a loss, a comparison with the baseline, or a share of rows must keep."""
 
@@ -203,6 +208,28 @@ class GateConfig(_Strict):
 _LIMITS = ("max", "max_increase", "max_difference")
 
 
+class DiscoverConfig(_Strict):
+    """A search for conjunctions of column values on which losses are worst."""
+
+    columns: Annotated[list[AxisConfig], AfterValidator(_not_empty)] = Field(
+        description="columns of which conditions are made; numeric ones may have bins"
+    )
+    depth: Annotated[int, Field(ge=1, le=20)] = Field(3, description="conditions of a conjunction at most")
+    min_rows: Annotated[int, Field(ge=1)] = Field(100, description="searched rows that a conjunction has at least")
+    top: Annotated[int, Field(ge=1, le=10_000)] = Field(20, description="conjunctions of each model and loss to return")
+    alpha: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.95, description="weight of how much worse a conjunction is, against how small it is"
+    )
+    held_out: bool = Field(
+        default=True, description="whether to search one half of the rows and test what is found on the other"
+    )
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The columns."""
+        return tuple(_axis(one) for one in self.columns)
+
+
 class ClusterConfig(_Strict):
     """Where Dask works: without ``workers`` and ``address`` in threads of this process."""
 
@@ -254,6 +281,12 @@ class RunConfig(_Strict):
     hardest: Annotated[int, Field(ge=0, le=10_000)] = Field(
         10, description="rows with the largest losses that are listed for each slice"
     )
+    calibration: Annotated[int, Field(ge=0, le=1000)] = Field(
+        10, description="bins of the probability in which calibration of binary probabilities is listed; 0 lists none"
+    )
+    min_rows: Annotated[int, Field(ge=0)] = Field(
+        0, description="rows below which the numbers of a slice are hidden, and those that would give them away"
+    )
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="level of the intervals")
     losses: Annotated[list[LossConfig], AfterValidator(_not_empty)]
     slices: list[Annotated[list[AxisConfig], BeforeValidator(_as_axes), AfterValidator(_not_empty)]] = Field(
@@ -266,6 +299,7 @@ class RunConfig(_Strict):
     )
     baseline: str | None = Field(None, description="model that every other one is compared with, on the same rows")
     gates: list[GateConfig] = Field(default_factory=list, description="limits; a run that breaks one ends with code 1")
+    discover: DiscoverConfig | None = Field(None, description="a search for bad slices that slices does not name")
     output: Annotated[str, Field(min_length=1)] = Field("reports", description="folder or URL of the reports")
     work: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="folder or URL of stored states and spilled rows; .lossops beside the output if left out"
@@ -304,6 +338,8 @@ class RunConfig(_Strict):
         for axes in self.slices:
             _distinct("slices", [_shown([axis]) for axis in axes], "name each axis of a cross once")
         _distinct("key", self.key or [], "name each column once")
+        for one in [self.discover] if self.discover else []:
+            _distinct("discover.columns", [_shown([axis]) for axis in one.columns], "name each column once")
         return self
 
     def _check_duplicates(self) -> None:
@@ -346,10 +382,7 @@ class RunConfig(_Strict):
     @property
     def chosen_slices(self) -> tuple[Slice, ...]:
         """Every slice but overall, in the order of the config."""
-        return tuple(
-            Slice(tuple(Axis(axis.column, None if axis.bins is None else tuple(axis.bins)) for axis in axes))
-            for axes in self.slices
-        )
+        return tuple(Slice(tuple(map(_axis, axes))) for axes in self.slices)
 
 
 def _is_loss(bound: BoundLoss | BoundMeasure) -> bool:
@@ -541,6 +574,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "losses": LossConfig,
     "slices": AxisConfig,
     "gates": GateConfig,
+    "discover": DiscoverConfig,
     "cluster": ClusterConfig,
 }
 

@@ -17,7 +17,17 @@ from lossops.engine import Scores, score
 from lossops.kernels.jit import kernel_digest
 from lossops.plan import Plan, make_plan
 from lossops.report import SCHEMAS, Report, losses_schema, publish
-from lossops.results import comparison_rows, contrast_rows, gate_rows, hardest_table, histogram_table, loss_rows
+from lossops.results import (
+    Results,
+    calibration_rows,
+    comparison_rows,
+    contrast_rows,
+    discovered_rows,
+    gate_rows,
+    hardest_table,
+    histogram_table,
+    loss_rows,
+)
 
 __all__ = ["evaluate", "publish_scores", "utc_now"]
 
@@ -66,19 +76,22 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         dataset.verify()
     finished = utc_now()
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-    gates = list(gate_rows(scores))
+    results = Results(scores)
+    gates = list(gate_rows(results))
     rows: dict[str, Iterable[Mapping[str, Any]]] = {
-        "losses": loss_rows(scores),
-        "comparisons": comparison_rows(scores),
-        "contrasts": contrast_rows(scores),
+        "losses": loss_rows(results),
+        "comparisons": comparison_rows(results),
+        "contrasts": contrast_rows(results),
         "gates": gates,
+        "discovered": discovered_rows(results),
+        "calibration": calibration_rows(results),
         "ledger": map(vars, scores.ledger),
         "shards": map(vars, scores.shards),
     }
     schemas = {**SCHEMAS, "losses": losses_schema(plan.config.quantiles)}
     tables = {name: pa.Table.from_pylist(list(found), schema=schemas[name]) for name, found in rows.items()}
-    tables["hardest"] = hardest_table(scores, SCHEMAS["hardest"])
-    tables["histograms"] = histogram_table(scores, SCHEMAS["histograms"])
+    tables["hardest"] = hardest_table(results, SCHEMAS["hardest"])
+    tables["histograms"] = histogram_table(results, SCHEMAS["histograms"])
     run = {
         "run_id": run_id,
         "name": plan.config.name,
@@ -93,6 +106,7 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
             "kernels": kernel_digest(),
         },
         "rows": _row_totals(plan),
+        "hidden": _hidden(tables["losses"]),
         "alignment": _alignment(plan),
     }
     return publish(plan.config.output, plan.config.name, run_id, tables, run)
@@ -102,6 +116,12 @@ def _outcome(gates: Sequence[Mapping[str, Any]]) -> str:
     if not gates:
         return "completed"
     return "failed" if any(row["fails"] for row in gates) else "passed"
+
+
+def _hidden(losses: pa.Table) -> dict[str, int]:
+    """Count the rows of losses.parquet whose numbers are hidden, by reason."""
+    reasons = losses["hidden"].to_pylist()
+    return {reason: reasons.count(reason) for reason in ("min_rows", "complement")}
 
 
 def _row_totals(plan: Plan) -> dict[str, int]:

@@ -28,6 +28,7 @@ from lossops.memory import default_limit, shown_size
 from lossops.pieces import Piece, by_position, key_intervals, shard_pairs
 from lossops.report import check_output
 from lossops.slices import OVERALL, Axis, Slice
+from lossops.state import GroupKey
 from lossops.tasks import (
     SIDES,
     Comparison,
@@ -42,7 +43,21 @@ from lossops.tasks import (
     make_task,
 )
 
-__all__ = ["PLACE", "Budget", "Mode", "Pairing", "Plan", "bounded", "check_pins", "make_plan", "replanned", "shard_id"]
+__all__ = [
+    "HELD_OUT",
+    "PLACE",
+    "SEARCHED",
+    "Budget",
+    "Mode",
+    "Pairing",
+    "Plan",
+    "Subset",
+    "bounded",
+    "check_pins",
+    "make_plan",
+    "replanned",
+    "shard_id",
+]
 
 Mode = Literal["same", "position", "shard", "broadcast", "merge", "spill"]
 
@@ -53,6 +68,22 @@ _KEY_BYTES = 33  # of a row in memory: key, order, count, partner
 _UNKNOWN_THREADS = 8  # of each worker of a cluster that is not asked before the run
 _MOST_BUCKETS = 4096
 PLACE = "lossops place"  # column: number of the shard * 2**40 + row in it
+SEARCHED, HELD_OUT = 0, 1  # halves of the rows, for `Subset`
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Which rows and groups a pass over the data is about; all others are put together, as one group of each slice.
+
+    Args:
+        half: of the rows, split by unit where there are units, else by key; None for all of them.
+        groups: for each slice those that are asked for; None for all.
+        by_unit: whether sums are kept by unit.
+    """
+
+    half: int | None
+    groups: tuple[frozenset[GroupKey] | None, ...]
+    by_unit: bool
 
 
 @dataclass(frozen=True)
@@ -100,9 +131,12 @@ class Pairing:
         slices: overall first.
         has_histograms: whether losses are counted in bins.
         hardest: rows with the largest losses that are kept for each slice.
+        calibration_bins: bins of the probabilities whose labels are counted; 0 for none.
+        searched: where each column is read that is searched for bad slices.
         budget: memory and threads of a worker.
         recipe: everything that decides what is computed of a row, as text.
         shard_ids: uint64 [shards], what tells the shards of the predictions apart where their names are not at hand.
+        subset: what a pass of a search is about; None for the whole run.
     """
 
     predictions: Dataset
@@ -121,25 +155,41 @@ class Pairing:
     slices: tuple[Slice, ...]
     has_histograms: bool
     hardest: int
+    calibration_bins: int
+    searched: Mapping[Axis, Source]
     budget: Budget
     recipe: str
     shard_ids: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    subset: Subset | None = None
 
     def side(self, side: Side) -> Dataset:
         """The dataset of a side."""
         return self.labels if side == "labels" else self.predictions
+
+    @property
+    def names_rows(self) -> bool:
+        """Whether scoring needs to know which rows it is given."""
+        return self.hardest > 0 or (self.subset is not None and self.subset.half is not None)
+
+    def searching(self, slices: tuple[Slice, ...], subset: Subset) -> Pairing:
+        """The same pairing for a pass of a search over these slices of the searched columns."""
+        axes = {axis: self.searched[axis] for one in slices for axis in one.axes}
+        groups = [None if keys is None else sorted(map(repr, keys)) for keys in subset.groups]
+        asked = [[[axis.column, axis.bins] for axis in one.axes] for one in slices]
+        recipe = json.dumps([self.recipe, asked, subset.half, subset.by_unit, groups])
+        return replace(self, axes=axes, slices=slices, subset=subset, recipe=recipe)
 
     def columns(self, side: Side) -> tuple[str, ...]:
         """The columns that scoring needs from a side, without the key."""
         own = {task: task.labels if side == "labels" else task.predictions for task in self.tasks}
         sources = [*(source for source in (self.weight, self.unit) if source), *self.axes.values()]
         named = [*(name for names in own.values() for name in names), *(s.column for s in sources if s.side == side)]
-        keys = self.key if self.hardest and side == "predictions" else ()
+        keys = self.key if self.names_rows and side == "predictions" else ()
         return tuple(dict.fromkeys((*keys, *named)))
 
     def kept_columns(self, side: Side) -> tuple[str, ...]:
         """The columns that scoring is given: those of the files, and where each row of the predictions comes from."""
-        place = (PLACE,) if self.hardest and side == "predictions" else ()
+        place = (PLACE,) if self.names_rows and side == "predictions" else ()
         return (*self.columns(side), *place)
 
     def kept_schema(self, side: Side) -> pa.Schema:
@@ -353,6 +403,10 @@ def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequ
     axes = {axis: locate(axis.column, "slices", sides, config, same=same) for one in slices for axis in one.axes}
     for axis, source in axes.items():
         check_axis(axis, sides[source.side], source)
+    columns = config.discover.axes if config.discover else ()
+    searched = {axis: locate(axis.column, "discover.columns", sides, config, same=same) for axis in columns}
+    for axis, source in searched.items():
+        check_axis(axis, sides[source.side], source, "discover.columns")
     weight = None if config.weight is None else locate(config.weight, "weight", sides, config, same=same)
     if weight is not None:
         check_number(sides[weight.side], weight.column, "weight")
@@ -386,6 +440,8 @@ def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequ
         slices,
         bool(config.quantiles),
         config.hardest,
+        config.calibration,
+        searched,
         _budget(config),
         _recipe(config, tasks, sides),
     )
@@ -443,6 +499,7 @@ def _recipe(config: RunConfig, tasks: Sequence[Task], sides: Mapping[Side, Datas
         "unit",
         "unit_buckets",
         "hardest",
+        "calibration",
         "losses",
         "slices",
         "convention",

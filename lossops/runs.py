@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from lossops.attempts import Attempt, ShardRecord, Workers
 from lossops.checkpoint import Store, work_folder
+from lossops.discovery import Discovered, discover
 from lossops.errors import InputChanged, ShardError
 from lossops.ledger import Entry
 from lossops.plan import Plan, check_pins, make_plan
@@ -28,6 +29,7 @@ class Scores:
         ledger: every row of every dataset.
         shards: what was read.
         reused: partitions whose state was stored by an earlier run.
+        discovered: slices that were searched for, by model and loss as configured, the worst first.
     """
 
     plan: Plan
@@ -35,6 +37,7 @@ class Scores:
     ledger: tuple[Entry, ...]
     shards: tuple[ShardRecord, ...]
     reused: int
+    discovered: tuple[Discovered, ...]
 
 
 def score_with(
@@ -72,7 +75,8 @@ def _score(workers: Workers, plan: Plan, store: Store, watch: Watch) -> Scores:
     ended = replace(plan, pairings=tuple(one.pairing for one in done))
     ledger = tuple(entry for one in done for entry in one.ledger)
     shards = tuple(dict.fromkeys(record for one in done for record in one.shards))
-    return Scores(ended, state, ledger, shards, watch.reused)
+    found = discover(workers, ended, store, watch.log, work, run_id)
+    return Scores(ended, state, ledger, shards, watch.reused, tuple(found))
 
 
 def _to_logger(level: int, message: str) -> None:

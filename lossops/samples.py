@@ -28,7 +28,7 @@ from lossops.kernels.accumulate import (
     WEIGHTED_PAIR_COLUMNS,
 )
 from lossops.kernels.exact import DIGIT_BITS, DIGITS, EXPONENT_BIAS
-from lossops.state import Sums
+from lossops.sums import Sums
 from lossops.units import UnitSums
 
 __all__ = ["ONE", "Exact", "Form", "Sample", "UnitValues", "columns_of", "is_weighted", "root"]

@@ -13,15 +13,17 @@ import pyarrow as pa
 
 from lossops.bins import BinTable
 from lossops.data.columns import Numbers, categories, class_numbers, numbers, scalars
-from lossops.data.keys import is_ordered, key_ranks, key_values, read_keys
+from lossops.data.keys import Keys, is_ordered, key_ranks, key_values, read_keys
 from lossops.hardest import Hardest, Places
 from lossops.histograms import Histogram
 from lossops.kernels.checks import Reason, check_weights
 from lossops.losses import BoundLoss
 from lossops.measures import BoundMeasure
 from lossops.plan import PLACE, Pairing
-from lossops.slices import Axis, Categories, Grouping, group_rows, roll_up
-from lossops.state import Cell, GroupTable, State, Sums, count_reasons
+from lossops.reliability import Reliability
+from lossops.slices import Axis, Categories, Grouping, group_rows, group_some, roll_up
+from lossops.state import Cell, GroupTable, State, count_reasons
+from lossops.sums import Sums
 from lossops.tasks import Comparison, Source, Task
 from lossops.units import Units, UnitSums
 
@@ -40,7 +42,7 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
     """
     rows = tables["predictions"].num_rows
     columns = {axis: _categories(axis, tables[source.side][source.column]) for axis, source in pairing.axes.items()}
-    layout = _layout(pairing, columns, rows)
+    layout = _layout(pairing, columns, rows) if pairing.subset is None else _some(pairing, columns, tables, rows)
     weights, reasons = _weights(pairing.weight, tables, rows)
     by_unit = _ByUnit.of_rows(pairing, tables, layout)
     decoded: _Decoded = {}
@@ -48,6 +50,7 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
     units: dict[Cell, list[UnitSums]] = {}
     histograms: dict[Cell, list[Histogram]] = {}
     hardest: dict[Cell, list[Hardest]] = {}
+    reliability: dict[Cell, list[Reliability]] = {}
     places = _places(pairing, tables) if pairing.hardest else None
     losses: dict[Cell, _Losses] = {}
     counts: dict[Cell, npt.NDArray[np.int64]] = {}
@@ -67,6 +70,9 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
         if places is not None:
             numbers = [side(task, tables, decoded)[0] for side in (_label_numbers, _prediction_numbers)]
             hardest[task.cell] = _hardest(pairing.hardest, layout, losses[task.cell], places, numbers)
+        if pairing.calibration_bins and task.has_probability:
+            numbers = [side(task, tables, decoded)[0] for side in (_label_numbers, _prediction_numbers)]
+            reliability[task.cell] = _reliability(pairing.calibration_bins, layout, numbers, weights, own, by_unit)
         if by_unit is not None:
             divisors = weights if denominators is None else denominators
             units[task.cell] = by_unit.sums(values[np.newaxis], weights, divisors, own)
@@ -86,6 +92,7 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
                 {cell: by_slice[number] for cell, by_slice in units.items()},
                 {cell: counted[number] for cell, counted in histograms.items()},
                 {cell: chosen[number] for cell, chosen in hardest.items()},
+                {cell: binned[number] for cell, binned in reliability.items()},
             )
             for number, (_, grouping) in enumerate(layout)
         ),
@@ -112,7 +119,7 @@ def _pairs(one: Comparison, losses: Mapping[Cell, _Losses]) -> _Losses:
 
 
 _Layout = list[tuple[int | None, Grouping]]
-_Part = TypeVar("_Part", Sums, UnitSums, Histogram, Hardest)
+_Part = TypeVar("_Part", Sums, UnitSums, Histogram, Hardest, Reliability)
 
 
 @dataclass(frozen=True)
@@ -122,27 +129,28 @@ class _ByUnit:
     Args:
         layout: the groups of every slice.
         units: that occur.
+        places: int64 [rows], the place of each row's unit among them.
         entries: for each slice that is not rolled up what `lossops.units.UnitSums.entries` gives.
     """
 
     layout: _Layout
     units: Units
+    places: npt.NDArray[np.int64]
     entries: Mapping[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 
     @classmethod
     def of_rows(cls, pairing: Pairing, tables: Tables, layout: _Layout) -> _ByUnit | None:
         """Group the rows of a batch by unit; None where the run has no units."""
-        if pairing.unit is None:
+        if pairing.unit is None or (pairing.subset is not None and not pairing.subset.by_unit):
             return None
-        keys = read_keys([tables[pairing.unit.side][pairing.unit.column]])
-        hashes = np.where(keys.null, np.uint64(0), keys.hashes())  # all rows without a unit are one
+        hashes = _unit_hashes(pairing.unit, tables)
         units, places = Units.of_rows(hashes, pairing.unit_buckets)
         entries = {
             number: UnitSums.entries(grouping.groups, places, len(units.known))
             for number, (finer, grouping) in enumerate(layout)
             if finer is None
         }
-        return cls(layout, units, entries)
+        return cls(layout, units, places, entries)
 
     def sums(
         self,
@@ -156,6 +164,11 @@ class _ByUnit:
             self.layout,
             lambda number: UnitSums.of_rows(self.entries[number], self.units, values, weights, divisors, reasons),
         )
+
+
+def _unit_hashes(unit: Source, tables: Tables) -> npt.NDArray[np.uint64]:
+    keys = read_keys([tables[unit.side][unit.column]])
+    return np.where(keys.null, np.uint64(0), keys.hashes())  # all rows without a unit are one
 
 
 def _by_slice(layout: _Layout, direct: Callable[[int], _Part]) -> list[_Part]:
@@ -194,6 +207,31 @@ def _layout(pairing: Pairing, columns: Mapping[Axis, Categories], rows: int) -> 
         else:
             layout[number] = best, roll_up(slices[number], columns, slices[best], layout[best][1])
     return [layout[number] for number in range(len(slices))]
+
+
+def _some(pairing: Pairing, columns: Mapping[Axis, Categories], tables: Tables, rows: int) -> _Layout:
+    """Group the rows that a pass of a search is about by every slice."""
+    subset = pairing.subset
+    assert subset is not None  # noqa: S101 - for the type checker
+    outside = None if subset.half is None else _half_of_rows(pairing, tables) != subset.half
+    return [
+        (None, group_some(chosen, columns, rows, kept, outside))
+        for chosen, kept in zip(pairing.slices, subset.groups, strict=True)
+    ]
+
+
+def _half_of_rows(pairing: Pairing, tables: Tables) -> npt.NDArray[np.int64]:
+    """In which half each row is, 0 or 1: by its unit, else by its key, else by where it lies."""
+    predictions = tables["predictions"]
+    if pairing.unit is not None:
+        hashes = _unit_hashes(pairing.unit, tables)
+    elif pairing.key:
+        hashes = read_keys([predictions[name] for name in pairing.key]).hashes()
+    else:
+        place = predictions[PLACE].to_numpy()
+        rows = (place & ((1 << 40) - 1)).astype(np.uint64)
+        hashes = Keys(pairing.shard_ids[place >> 40], rows, np.zeros(len(place), dtype=np.bool_)).hashes()
+    return (hashes >> np.uint64(40)).astype(np.int64) & 1
 
 
 def _weights(
@@ -350,5 +388,23 @@ def _hardest(
     def direct(number: int) -> Hardest:
         groups = layout[number][1].groups
         return Hardest.of_rows(limit, losses.values, losses.reasons, groups, places, numbers[0], numbers[1])
+
+    return _by_slice(layout, direct)
+
+
+def _reliability(
+    bins: int,
+    layout: _Layout,
+    numbers: Sequence[npt.NDArray[np.float64]],
+    weights: npt.NDArray[np.float64] | None,
+    reasons: npt.NDArray[np.uint8],
+    by_unit: _ByUnit | None,
+) -> list[Reliability]:
+    labels, probabilities = (np.ascontiguousarray(values[:, 0]) for values in numbers)
+    units = None if by_unit is None else (by_unit.units, by_unit.places)
+
+    def direct(number: int) -> Reliability:
+        groups = layout[number][1].groups
+        return Reliability.of_rows(bins, labels, probabilities, weights, reasons, groups, units)
 
     return _by_slice(layout, direct)

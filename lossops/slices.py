@@ -11,8 +11,8 @@ NaN, 2 for null. Keys are the same in every batch, whatever codes a file uses, a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,12 @@ import numpy.typing as npt
 from lossops.kernels.dense import dense
 from lossops.state import GroupKey
 
-__all__ = ["OVERALL", "Axis", "Categories", "Grouping", "Slice", "group_rows", "roll_up"]
+__all__ = ["OVERALL", "REST", "Axis", "Categories", "Grouping", "Slice", "group_rows", "group_some", "roll_up"]
 
 _NAN: tuple[int, object] = (1, 0)
 _NULL: tuple[int, object] = (2, 0)
+_OTHER: tuple[int, object] = (3, 0)
+REST: GroupKey = (_OTHER,)  # all rows that `group_some` was not asked for, also where the slice has other axes
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Categories:
         """From codes into distinct values, and a mask of null rows; a float NaN among the values gets its own rank."""
         keys = [_NAN if isinstance(value, float) and math.isnan(value) else (0, value) for value in values]
         return cls(np.where(nulls, len(keys), codes), [*keys, _NULL])
+
+    def only(self, kept: Set[tuple[int, object]]) -> Categories:
+        """The same with all other values as one."""
+        keys = [key for key in self.keys if key in kept]
+        places = {key: place for place, key in enumerate(keys)}
+        moved = np.array([places.get(key, len(keys)) for key in self.keys], dtype=np.int64)
+        return Categories(moved[self.codes], [*keys, _OTHER])
 
 
 @dataclass(frozen=True)
@@ -167,3 +176,28 @@ def roll_up(chosen: Slice, columns: Mapping[Axis, Categories], finer: Slice, gro
     axes = [columns[axis] for axis in chosen.axes]
     codes = [groups.members[:, finer.axes.index(axis)] for axis in chosen.axes]
     return _combine(codes, axes, len(groups.members))
+
+
+def group_some(
+    chosen: Slice,
+    columns: Mapping[Axis, Categories],
+    rows: int,
+    kept: Set[GroupKey] | None,
+    outside: npt.NDArray[np.bool_] | None,
+) -> Grouping:
+    """Group the rows of a batch by a slice, with all that is not asked for in one group, `REST`.
+
+    Args:
+        chosen, columns, rows: as for `group_rows`.
+        kept: the groups that are asked for; None for all.
+        outside: bool [rows], rows that are not asked for whatever their group; None for none.
+    """
+    if kept is not None:
+        wanted = {axis: {key[place] for key in kept} for place, axis in enumerate(chosen.axes)}
+        columns = {axis: columns[axis].only(wanted[axis]) for axis in chosen.axes}
+    found = group_rows(chosen, columns, rows)
+    order = [group for group, key in enumerate(found.keys) if kept is None or key in kept]
+    moved = np.full(len(found.keys) + 1, len(order), dtype=np.int64)
+    moved[order] = np.arange(len(order))
+    groups = moved[found.groups] if outside is None else np.where(outside, len(order), moved[found.groups])
+    return replace(found, groups=groups, members=found.members[order], keys=(*(found.keys[one] for one in order), REST))

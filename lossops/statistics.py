@@ -14,7 +14,8 @@ from scipy import special
 
 from lossops.kernels.accumulate import CLIPPED, INFINITE, OVERFLOWED, ROWS, SCORED
 from lossops.samples import ONE, Exact, Sample, columns_of, is_weighted, root
-from lossops.state import GroupTable, Sums
+from lossops.state import GroupTable
+from lossops.sums import Sums
 
 __all__ = ["CONFIDENCE", "Summary", "beyond", "reach", "samples_of", "summarise", "summary_of"]
 

@@ -81,6 +81,14 @@ class Task:
         return self.model, self.name
 
     @property
+    def has_probability(self) -> bool:
+        """Whether a prediction is the probability of a label that is 1, and not 0."""
+        if not isinstance(self.loss, BoundLoss) or self.loss.declaration.inputs is not Inputs.ELEMENTS:
+            return False
+        domains = self.loss.form.prediction == UNIT and self.loss.declaration.label in (UNIT, TWO_CLASSES)
+        return domains and self.label_width == self.prediction_width == 1
+
+    @property
     def class_values(self) -> Sequence[float]:
         """What each class is for the loss."""
         declared = self.loss.declaration
@@ -144,18 +152,18 @@ def locate(name: str, key: str, sides: Mapping[Side, Dataset], config: RunConfig
     return Source(holding[0], name)
 
 
-def check_axis(axis: Axis, dataset: Dataset, source: Source) -> None:
-    """Check that a column can be the axis of a slice.
+def check_axis(axis: Axis, dataset: Dataset, source: Source, key: str = "slices") -> None:
+    """Check that a column can be the axis of a slice; ``key`` is the config key that asks for it.
 
     Raises:
         InputError: it cannot.
     """
-    kind = dataset.type_of(source.column, "slices")
+    kind = dataset.type_of(source.column, key)
     if axis.bins is not None:
-        check_number(dataset, source.column, "slices")
+        check_number(dataset, source.column, key)
     elif not is_category(kind):
         raise InputError(
-            f"slices: column {source.column!r} in {dataset.location} is {kind}; "
+            f"{key}: column {source.column!r} in {dataset.location} is {kind}; "
             "allowed: text, number, bool, date, timestamp"
         )
 

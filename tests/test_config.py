@@ -49,6 +49,9 @@ on_invalid: count
 on_bad_shard: quarantine
 baseline: null
 gates: []
+discover: null
+calibration: 10
+min_rows: 0
 output: reports
 work: scratch
 memory: 2GiB

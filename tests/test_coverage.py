@@ -14,8 +14,8 @@ import pytest
 from lossops.comparisons import Contrast, Difference, compare, contrast
 from lossops.gates import judged, of_mean
 from lossops.samples import Sample
-from lossops.state import Sums
 from lossops.statistics import Summary, summary_of
+from lossops.sums import Sums
 from lossops.units import Units, UnitSums
 
 Floats = npt.NDArray[np.float64]

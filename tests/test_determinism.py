@@ -16,7 +16,7 @@ from tests.datasets import cut, write_shards
 
 ROWS = 20_000
 Bytes = dict[str, bytes]
-TABLES = ("losses", "comparisons", "contrasts", "histograms", "ledger")
+TABLES = ("losses", "comparisons", "contrasts", "discovered", "calibration", "histograms", "ledger")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,7 @@ def run(folder: Path, predictions: list[pa.Table], labels: list[pa.Table], **set
                 {"loss": "binary_crossentropy", "prediction": "click", "label": "clicked"},
             ],
             "slices": ["city", {"column": "age", "bins": [18, 65]}, ["city", {"column": "age", "bins": [18, 65]}]],
+            "discover": {"columns": ["city", {"column": "age", "bins": [18, 40, 65]}], "min_rows": 50},
             "output": str(folder / "reports"),
             **settings,
         }

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossops.kernels.checks import Reason
-from lossops.state import Cell, GroupTable, State, Sums, count_reasons
+from lossops.state import Cell, GroupTable, State, count_reasons
+from lossops.sums import Sums
 from tests.strategies import finite_floats
 
 _CELLS: tuple[Cell, ...] = (("candidate", "huber"), ("baseline", "huber"))

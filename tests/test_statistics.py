@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lossops.state import Sums
 from lossops.statistics import CONFIDENCE, Summary, summarise
+from lossops.sums import Sums
 from tests.oracles import exact_sum, root, weighted_statistics
 
 _LOSSES = st.lists(st.floats(1e-20, 1e20) | st.just(0.0), min_size=2, max_size=30)

@@ -31,8 +31,8 @@ class Report:
 
     Args:
         path: folder or URL of the report.
-        losses, comparisons, contrasts, gates, histograms, hardest, ledger, shards: its tables, see
-            `lossops.report.tables`.
+        losses, comparisons, contrasts, gates, discovered, calibration, histograms, hardest, ledger, shards: its tables,
+            see `lossops.report.tables`.
         run: the content of ``run.json``.
     """
 
@@ -41,6 +41,8 @@ class Report:
     comparisons: pa.Table = field(repr=False)
     contrasts: pa.Table = field(repr=False)
     gates: pa.Table = field(repr=False)
+    discovered: pa.Table = field(repr=False)
+    calibration: pa.Table = field(repr=False)
     histograms: pa.Table = field(repr=False)
     hardest: pa.Table = field(repr=False)
     ledger: pa.Table = field(repr=False)

@@ -32,9 +32,15 @@ LOSSES = pa.schema(
         *_PLACE[:2],
         _field("kind", _TEXT, "loss: a mean over rows; measure: one number of all rows, such as R2, which is in mean"),
         *_PLACE[2:],
-        _field("rows", _COUNT, "aligned rows in the slice", "rows"),
-        _field("rows_valid", _COUNT, "rows that were scored", "rows"),
-        _field("weight_sum", _REAL, "sum of the weights of scored rows; their number without weights", "weight"),
+        _field("rows", _COUNT, "aligned rows in the slice; null where the slice is hidden", "rows", nullable=True),
+        _field("rows_valid", _COUNT, "rows that were scored", "rows", nullable=True),
+        _field(
+            "weight_sum",
+            _REAL,
+            "sum of the weights of scored rows; their number without weights",
+            "weight",
+            nullable=True,
+        ),
         _field("mean", _REAL, "sum(w l) / sum(w) over scored rows; the value of a measure", _LOSS, nullable=True),
         _field("sum", _REAL, "sum(w l) over scored rows", "of the loss times weight", nullable=True),
         _field("std", _REAL, "sqrt(sum(w (l - mean)^2) / sum(w)), population form (ddof 0)", _LOSS, nullable=True),
@@ -55,8 +61,14 @@ LOSSES = pa.schema(
         _field("ci_high", _REAL, "upper end of the interval of the mean, Student t", _LOSS, nullable=True),
         _field("min", _REAL, "smallest loss of a scored row", _LOSS, nullable=True),
         _field("max", _REAL, "largest loss of a scored row", _LOSS, nullable=True),
-        _field("rows_clipped", _COUNT, "scored rows whose probability the convention clipped", "rows"),
+        _field("rows_clipped", _COUNT, "scored rows whose probability the convention clipped", "rows", nullable=True),
         _field("units", _COUNT, "independent units, or buckets of them, with a scored row", "units", nullable=True),
+        _field(
+            "hidden",
+            _TEXT,
+            "why all numbers are null: min_rows, the slice is small; complement, it would give away a small one",
+            nullable=True,
+        ),
         _field("heavy_tail", pa.bool_(), "losses too skewed for the interval at this size", nullable=True),
     ],
     metadata={
@@ -73,6 +85,31 @@ HISTOGRAMS = pa.schema(
         _field("rows", _COUNT, "scored rows whose loss is in the bin", "rows"),
     ],
     metadata={"lossops": "one row per model, loss, slice and bin that is not empty; eight bins a power of two"},
+)
+
+CALIBRATION = pa.schema(
+    [
+        *_PLACE,
+        _field("bin", _COUNT, "number of the bin, from 0; null for all rows of the slice", nullable=True),
+        _field("low", _REAL, "lower end of the bin, which belongs to it", "probability"),
+        _field("high", _REAL, "upper end of the bin, which belongs to it only if it is 1", "probability"),
+        _field("rows", _COUNT, "scored rows whose probability is in the bin", "rows"),
+        _field("weight_sum", _REAL, "sum of their weights; their number without weights", "weight"),
+        _field("mean_prediction", _REAL, "their mean probability, by weight", "probability"),
+        _field("mean_label", _REAL, "their mean label, by weight", "probability"),
+        _field("ci_low", _REAL, "lower end of the interval of mean_label, Wilson", "probability", nullable=True),
+        _field("ci_high", _REAL, "upper end of the interval of mean_label, Wilson", "probability", nullable=True),
+        _field("ratio", _REAL, "mean_prediction / mean_label; null if no label is above 0", nullable=True),
+        _field(
+            "error",
+            _REAL,
+            "abs(mean_prediction - mean_label); of all rows its mean over bins, the expected calibration error",
+            "probability",
+        ),
+    ],
+    metadata={
+        "lossops": "one row per model, loss of a binary probability, slice and bin that is not empty; one of all bins"
+    },
 )
 
 HARDEST = pa.schema(
@@ -153,6 +190,31 @@ GATES = pa.schema(
     metadata={"lossops": "one row per gate, model, loss and slice"},
 )
 
+DISCOVERED = pa.schema(
+    [
+        *_PLACE,
+        _field("rank", _COUNT, "1 for the highest score of the model and loss"),
+        _field("score", _REAL, "SliceLine score of the searched rows: how much worse, against how small"),
+        _field("rows", _COUNT, "scored rows in the slice that were searched", "rows"),
+        _field("mean", _REAL, "their mean loss, which is too high by having been searched for", _LOSS),
+        _field(
+            "held_out_rows",
+            _COUNT,
+            "scored rows in it that were not searched; null where all were",
+            "rows",
+            nullable=True,
+        ),
+        _field("held_out_mean", _REAL, "mean loss of these, an honest estimate", _LOSS, nullable=True),
+        _field("held_out_other_mean", _REAL, "mean loss of other rows not searched", _LOSS, nullable=True),
+        _field("difference", _REAL, "held_out_mean less held_out_other_mean", _LOSS, nullable=True),
+        _field("std_error", _REAL, "standard error of the difference", _LOSS, nullable=True),
+        _field("ci_low", _REAL, "lower end of the interval of the difference", _LOSS, nullable=True),
+        _field("ci_high", _REAL, "upper end of the interval of the difference", _LOSS, nullable=True),
+        *_P_VALUES,
+    ],
+    metadata={"lossops": "one row per model, loss and conjunction that discover found"},
+)
+
 LEDGER = pa.schema(
     [
         _field("dataset", _TEXT, "predictions or labels"),
@@ -182,6 +244,8 @@ SCHEMAS = {
     "comparisons": COMPARISONS,
     "contrasts": CONTRASTS,
     "gates": GATES,
+    "discovered": DISCOVERED,
+    "calibration": CALIBRATION,
     "histograms": HISTOGRAMS,
     "hardest": HARDEST,
     "ledger": LEDGER,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossops.kernels.accumulate import CLIPPED, INFINITE, OVERFLOWED, ROWS, SCORED
-from lossops.state import Sums
+from lossops.sums import Sums
 from tests.kernels.test_exact import add, column, merge, same_bits
 from tests.oracles import exact_sum, value_of_digits
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossops.kernels.accumulate import WEIGHTED_COLUMNS
-from lossops.state import Sums
+from lossops.sums import Sums
 from tests.oracles import exact_sum, value_of_digits
 from tests.strategies import finite_floats, floats_of_close_exponents
 

@@ -1,0 +1,181 @@
+"""The numbers of every model and loss in every slice, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from lossops.calibration import Calibration, calibrations
+from lossops.comparisons import Contrast, Difference, compare, contrast
+from lossops.disclosure import Place, hidden_slices
+from lossops.kernels.accumulate import ROWS, SCORED
+from lossops.quantiles import is_heavy_tailed, quantiles
+from lossops.runs import Scores
+from lossops.samples import Sample
+from lossops.slices import Slice
+from lossops.state import Cell, GroupKey, GroupTable
+from lossops.statistics import Summary, samples_of, summary_of
+from lossops.tasks import Comparison, Task
+
+__all__ = ["CellResults", "Results", "Row", "ordered", "place_of"]
+
+Row = dict[str, Any]
+
+
+def ordered(keys: Sequence[GroupKey], chosen: Slice) -> list[GroupKey]:
+    """The groups of a slice in the order of the report; overall is there also without rows."""
+    return sorted(keys) or ([()] if not chosen.axes else [])
+
+
+def place_of(model: str, loss: str, chosen: Slice, key: GroupKey) -> Row:
+    """The columns that say what a row is about."""
+    return {
+        "model": model,
+        "loss": loss,
+        "slice": chosen.label(key),
+        "slice_columns": chosen.columns,
+        "slice_values": chosen.values(key),
+    }
+
+
+class Results:
+    """What the tables are made of.
+
+    Args:
+        scores: of the run.
+    """
+
+    def __init__(self, scores: Scores) -> None:
+        self.scores, self.plan = scores, scores.plan
+        self.slices: Sequence[Slice] = scores.plan.pairings[0].slices
+        self._cells: dict[Cell, CellResults] = {}
+        self._hidden: dict[Cell, Mapping[Place, str]] = {}
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Every loss and measure of every model."""
+        return [task for pairing in self.plan.pairings for task in pairing.tasks]
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """Every comparison with the baseline."""
+        return [one for pairing in self.plan.pairings for one in pairing.comparisons]
+
+    def cell(self, cell: Cell) -> CellResults:
+        """The numbers of a model and loss, or a comparison."""
+        if cell not in self._cells:
+            self._cells[cell] = CellResults(self.scores, cell)
+        return self._cells[cell]
+
+    def hidden(self, cell: Cell) -> Mapping[Place, str]:
+        """The slices whose numbers are hidden, and why; of a comparison also those that either model hides."""
+        if cell not in self._hidden:
+            model, loss, *baseline = cell
+            parents = [self.hidden((name, loss)) for name in (model, *baseline)] if baseline else []
+            self._hidden[cell] = self._find_hidden(cell, {place for found in parents for place in found})
+        return self._hidden[cell]
+
+    def _find_hidden(self, cell: Cell, small: set[Place]) -> Mapping[Place, str]:
+        limit = self.plan.config.min_rows
+        if not limit:
+            return {}
+        sizes = [self._sizes(cell, number) for number in range(len(self.slices))]
+        few = {
+            (number, key)
+            for number, found in enumerate(sizes)
+            for key, size in found.items()
+            if any(0 < rows < limit for rows in size)
+        }
+        scored = [{key: size[1] for key, size in found.items()} for found in sizes]
+        return hidden_slices(self.slices, scored, few | small, limit)
+
+    def _sizes(self, cell: Cell, number: int) -> dict[GroupKey, tuple[int, int]]:
+        """The aligned and the scored rows of every group of a slice."""
+        if cell in self.scores.state.measures:
+            table = self.scores.state.measures[cell][number]
+            tallies = table.tallies[:, :2].tolist()
+            return {key: (rows, scored) for key, (rows, scored) in zip(table.keys, tallies, strict=True)}  # type: ignore[misc]
+        found = self.scores.state.tables[number]
+        counts = found.sums[cell].counts[:, [ROWS, SCORED]].tolist() if cell in found.sums else []
+        return {key: (rows, scored) for key, (rows, scored) in zip(found.keys, counts, strict=False)}
+
+
+class CellResults:
+    """One model and loss, or comparison, in every slice; samples are made once."""
+
+    def __init__(self, scores: Scores, cell: Cell) -> None:
+        self._state, self._cell = scores.state, cell
+        self.confidence = scores.plan.config.confidence
+        self._summaries: dict[int, dict[GroupKey, Summary]] = {}
+        self._differences: dict[int, dict[GroupKey, Difference]] = {}
+
+    @cached_property
+    def overall(self) -> Sample | None:
+        """The sample of all rows."""
+        return next(iter(self.samples(0)), None)
+
+    def table(self, number: int) -> GroupTable:
+        """The groups of a slice."""
+        return self._state.tables[number]
+
+    def samples(self, number: int) -> Sequence[Sample | None]:
+        """The sample of each group of a slice."""
+        table = self.table(number)
+        return samples_of(table, self._cell) if self._cell in table.sums else []
+
+    def summaries(self, number: int) -> dict[GroupKey, Summary]:
+        """The numbers of each group of a slice."""
+        if number not in self._summaries:
+            table = self.table(number)
+            pairs = enumerate(zip(table.keys, self.samples(number), strict=False))
+            self._summaries[number] = {key: self._summary(table, group, sample) for group, (key, sample) in pairs}
+        return self._summaries[number]
+
+    def _summary(self, table: GroupTable, group: int, sample: Sample | None) -> Summary:
+        found = summary_of(table.sums[self._cell], group, sample, self.overall, self.confidence)
+        return self._with_tail(found, table, group, sample)
+
+    def _with_tail(self, found: Summary, table: GroupTable, group: int, sample: Sample | None) -> Summary:
+        if self._cell not in table.histograms or sample is None or found.std_error is None:
+            return found
+        return replace(found, heavy_tail=is_heavy_tailed(*table.histograms[self._cell].group(group), sample.size))
+
+    def quantiles(self, number: int, levels: Sequence[float]) -> dict[GroupKey, list[float]]:
+        """Quantiles of loss of each group of a slice that has a scored row."""
+        table = self.table(number)
+        if self._cell not in table.histograms:
+            return {}
+        extremes = table.sums[self._cell].extremes.tolist()
+        bins = [table.histograms[self._cell].group(group) for group in range(len(table.keys))]
+        return {
+            key: quantiles(*bins[group], levels, *extremes[group])
+            for group, key in enumerate(table.keys)
+            if len(bins[group][0])
+        }
+
+    def differences(self, number: int) -> dict[GroupKey, Difference]:
+        """The comparison with the baseline in each group of a slice."""
+        if number not in self._differences:
+            table = self.table(number)
+            self._differences[number] = {
+                key: compare(sample, self.overall, int(table.sums[self._cell].counts[group, SCORED]), self.confidence)
+                for group, (key, sample) in enumerate(zip(table.keys, self.samples(number), strict=False))
+            }
+        return self._differences[number]
+
+    def contrasts(self, number: int, *, complement: bool) -> dict[GroupKey, Contrast]:
+        """Each group of a slice beside overall, or beside all other rows."""
+        pairs = zip(self.table(number).keys, self.samples(number), strict=False)
+        found = {key: contrast(one, self.overall, self.confidence, complement=complement) for key, one in pairs}
+        return {key: one for key, one in found.items() if one is not None}
+
+    def calibrations(self, number: int) -> dict[GroupKey, list[Calibration]]:
+        """Calibration of each group of a slice, where the loss is of a probability."""
+        table = self.table(number)
+        if self._cell not in table.reliability:
+            return {}
+        population = None if self.overall is None else self.overall.units
+        found = calibrations(table.reliability[self._cell], len(table.keys), population, self.confidence)
+        return dict(zip(table.keys, found, strict=True))

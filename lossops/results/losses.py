@@ -1,0 +1,94 @@
+"""Rows of losses, histograms and calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lossops.histograms import edges
+from lossops.measures import BoundMeasure
+from lossops.report import quantile_name
+from lossops.results.cells import Results, Row, ordered, place_of
+from lossops.runs import Scores
+from lossops.statistics import Summary
+from lossops.tasks import Task
+
+__all__ = ["calibration_rows", "histogram_table", "loss_rows"]
+
+BINS_TOGETHER = 8  # of histograms.parquet: 8 bins from one power of two to the next
+
+
+def loss_rows(results: Results) -> Iterator[Row]:
+    """Yield the rows of losses.parquet; of hidden slices only what they are, and why they are hidden."""
+    levels = results.plan.config.quantiles
+    for task in results.tasks:
+        cell, hidden = results.cell(task.cell), results.hidden(task.cell)
+        for number, chosen in enumerate(results.slices):
+            measured = isinstance(task.loss, BoundMeasure)
+            found = _measured(task, results.scores, number) if measured else cell.summaries(number)
+            tails = cell.quantiles(number, levels)
+            for key in ordered(cell.table(number).keys, chosen):
+                kind = "measure" if measured else "loss"
+                place = {**place_of(task.model, task.name, chosen, key), "kind": kind}
+                if (number, key) in hidden:
+                    yield {**place, "hidden": hidden[number, key]}
+                    continue
+                row = {**place, **vars(found.get(key, Summary(0, 0, 0, 0.0)))}
+                yield {**row, **dict(zip(map(quantile_name, levels), tails.get(key, ()), strict=False))}
+
+
+def calibration_rows(results: Results) -> Iterator[Row]:
+    """Yield the rows of calibration.parquet: all rows of a slice, then its bins."""
+    bins = results.plan.config.calibration
+    for task in results.tasks:
+        cell, hidden = results.cell(task.cell), results.hidden(task.cell)
+        for number, chosen in enumerate(results.slices):
+            for key, found in sorted(cell.calibrations(number).items()):
+                place = place_of(task.model, task.name, chosen, key)
+                for one in found if (number, key) not in hidden else ():
+                    low, high = (0.0, 1.0) if one.bin is None else (one.bin / bins, (one.bin + 1) / bins)
+                    yield {**place, "low": low, "high": high, **vars(one)}
+
+
+def histogram_table(results: Results, schema: pa.Schema) -> pa.Table:
+    """Return histograms.parquet: a row per model, loss, slice and bin."""
+    parts = [schema.empty_table()]
+    for task in results.tasks:
+        parts += [_bins(results, task, number, schema) for number in range(len(results.slices))]
+    return pa.concat_tables(parts)
+
+
+def _bins(results: Results, task: Task, number: int, schema: pa.Schema) -> pa.Table:
+    table, chosen = results.cell(task.cell).table(number), results.slices[number]
+    if task.cell not in table.histograms:
+        return schema.empty_table()
+    counted, hidden = table.histograms[task.cell], results.hidden(task.cell)
+    shown = np.array([(number, key) not in hidden for key in table.keys], dtype=np.bool_)
+    own = shown[counted.groups]
+    groups, codes, counts = counted.groups[own], counted.codes[own].astype(np.int64), counted.counts[own]
+    numbers, low, high = edges(codes, BINS_TOGETHER)
+    rank = np.argsort(np.array(sorted(range(len(table.keys)), key=lambda group: table.keys[group]), dtype=np.int64))
+    order = np.lexsort((numbers, rank[groups]))
+    groups, numbers = groups[order], numbers[order]
+    starts = np.flatnonzero(
+        np.concatenate([[True], (np.diff(groups) != 0) | (np.diff(numbers) != 0)]) if len(order) else np.empty(0)
+    )
+    fields = pa.schema([schema.field(name) for name in schema.names[:5]])
+    places = pa.Table.from_pylist([place_of(task.model, task.name, chosen, key) for key in table.keys], schema=fields)
+    rows = np.add.reduceat(counts[order], starts) if len(starts) else np.empty(0, dtype=np.int64)
+    columns = [*places.take(pa.array(groups[starts])).columns, low[order][starts], high[order][starts], rows]
+    return pa.table([*columns[:5], *(pa.array(one) for one in columns[5:])], schema=schema)
+
+
+def _measured(task: Task, scores: Scores, number: int) -> dict[Any, Summary]:
+    """The value of a measure stands where the mean of a loss does; sums and intervals belong to means only."""
+    if not isinstance(task.loss, BoundMeasure) or task.cell not in scores.state.measures:
+        return {}
+    table = scores.state.measures[task.cell][number]
+    return {
+        key: Summary(one.rows, one.rows_valid, one.rows_clipped, one.weight_sum, mean=one.value)
+        for key, one in zip(table.keys, task.loss.results(table), strict=True)
+    }
