@@ -6,7 +6,7 @@ one with a few new shards, scores only what is missing.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -88,7 +88,7 @@ class _Merged:
     state: State
     pieces: int = 0
     rows: Counter[str] = field(default_factory=Counter)
-    unaligned: dict[str, Counter[str]] = field(default_factory=lambda: {side: Counter() for side in SIDES})
+    unaligned: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     seconds: Counter[tuple[str, int]] = field(default_factory=Counter)
     holds: bool = True
     ranges: list[KeyRange] = field(default_factory=list)
@@ -223,14 +223,15 @@ class Attempt:
 
     def _spill(self) -> _Merged:
         buckets = [Bucket(number, self.pairing.buckets) for number in range(self.pairing.buckets)]
-        inputs = digest_of(*(shard.pinned for side in SIDES for shard in self.pairing.side(side).shards))
+        sides = self.pairing.sides
+        inputs = digest_of(*(shard.pinned for side in sides for shard in self.pairing.side(side).shards))
         name = self._digest(inputs, "spill")
         with acquire_spill(self.work, name, self.run_id) as folder:
             recipe = self._recipe()
             totals, files = self._first_pass(folder, recipe)
             self.watch.partitioned(self.pairing)
             merged = self._map(_score_bucket, (recipe, self.workers.share(files)), buckets, inputs)
-        for side in SIDES:
+        for side in sides:
             if merged.checksums[side] % 2**64 != totals[side].checksum:
                 raise RunError(f"spill: the keys of the {side} that were written are not those that were read back")
             merged.unaligned[side]["null_key"] += totals[side].nulls
@@ -240,10 +241,10 @@ class Attempt:
     def _first_pass(self, folder: str, recipe: Any) -> tuple[dict[Side, Spilled], dict[Side, list[str]]]:
         calls = [
             (side, run, f"{folder}/{self._digest(side, _run_text(run), str(self.pairing.buckets))}.spill")
-            for side in SIDES
+            for side in self.pairing.sides
             for run in runs_of(self.pairing.side(side))
         ]
-        totals = {side: Spilled(0, 0, 0, 0.0) for side in SIDES}
+        totals = {side: Spilled(0, 0, 0, 0.0) for side in self.pairing.sides}
         for (side, run, _), found in self.workers.map(_spill, (recipe, self.pairing.buckets), calls):
             if found.rows != run.rows:
                 raise RunError(f"{run.name}: {found.rows} rows were partitioned; nothing is reported")
@@ -251,7 +252,7 @@ class Attempt:
             checksum = (so_far.checksum + found.checksum) % 2**64
             totals[side] = Spilled(so_far.rows + found.rows, so_far.nulls + found.nulls, checksum, 0.0)
             self.watch.spilled(run, run.rows, found.seconds)
-        return totals, {side: [location for one, _, location in calls if one == side] for side in SIDES}
+        return totals, {side: [location for one, _, location in calls if one == side] for side in self.pairing.sides}
 
     def _digest(self, *parts: str) -> str:
         return digest_of(code_digest(), self.pairing.recipe, self.pairing.mode, str(self.pairing.batch_rows), *parts)
@@ -283,6 +284,8 @@ class Attempt:
 
     def _scored(self, merged: _Merged) -> Scored:
         pairing = self.pairing
+        if pairing.baseline is not None:  # every row is accounted for where it is paired with the labels alone
+            return Scored(pairing, merged.state, (), ())
         if self.plan.config.duplicates == "fail":
             _refuse_duplicates(pairing, merged)
         sides = [_unaligned(pairing, side, merged) for side in SIDES]
@@ -316,7 +319,7 @@ def _run_text(run: Run) -> str:
 def _work_text(work: Piece | Bucket) -> str:
     if isinstance(work, Bucket):
         return f"bucket {work.number} of {work.buckets}"
-    sides = (" ".join(_run_text(run) for run in runs) for runs in (work.predictions, work.labels))
+    sides = (" ".join(_run_text(run) for run in runs) for runs in (work.predictions, work.labels, work.baseline))
     return f"{' | '.join(sides)} | {work.low} {work.high}"
 
 

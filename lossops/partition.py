@@ -125,8 +125,13 @@ def _aligned(pairing: Pairing, piece: Piece, index: LabelIndex | None, tally: _T
         return (_look_up(pairing, table, index, tally) for table in predictions)
     if pairing.mode == "same":
         return ({"predictions": table, "labels": table} for table in predictions)
-    pairs = zip(predictions, _read(pairing, "labels", piece.labels[0]), strict=True)
-    return (_by_position(pairing, table, labels, tally) for table, labels in pairs)
+    labels = _read(pairing, "labels", piece.labels[0])
+    if pairing.baseline is not None:
+        others = _read(pairing, "baseline", piece.baseline[0])
+        return (
+            dict(zip(pairing.sides, tables, strict=True)) for tables in zip(predictions, labels, others, strict=True)
+        )
+    return (_by_position(pairing, table, other, tally) for table, other in zip(predictions, labels, strict=True))
 
 
 def _read(pairing: Pairing, side: Side, run: Run) -> Iterator[pa.Table]:
@@ -250,15 +255,17 @@ def _inside(keys: Keys, piece: Piece, run: Run) -> tuple[npt.NDArray[np.int64] |
 def _score_halves(pairing: Pairing, halves: Mapping[Side, _Half]) -> tuple[State, dict[Side, dict[str, int]]]:
     predictions, labels = halves["predictions"], halves["labels"]
     joined = join(predictions.rows, labels.rows, pairing.rule)
+    rows: dict[Side, npt.NDArray[np.int64]] = {"predictions": joined.prediction_rows, "labels": joined.label_rows}
+    if "baseline" in halves:
+        other = join(predictions.rows, halves["baseline"].rows, pairing.rule)
+        both = np.intersect1d(joined.prediction_rows, other.prediction_rows, assume_unique=True, return_indices=True)
+        rows = {"predictions": both[0], "labels": joined.label_rows[both[1]], "baseline": other.label_rows[both[2]]}
     state = State.zero(len(pairing.slices))
-    for start in range(0, len(joined.prediction_rows), pairing.batch_rows):
+    for start in range(0, len(rows["predictions"]), pairing.batch_rows):
         part = slice(start, start + pairing.batch_rows)
-        tables = {
-            "predictions": predictions.table.take(pa.array(joined.prediction_rows[part])),
-            "labels": labels.table.take(pa.array(joined.label_rows[part])),
-        }
+        tables: Tables = {side: halves[side].table.take(pa.array(found[part])) for side, found in rows.items()}
         state = state + score_batch(pairing, tables)
-    unaligned = {side: {**joined.unaligned[side], "null_key": half.nulls} for side, half in halves.items()}
+    unaligned = {side: {**joined.unaligned.get(side, {}), "null_key": half.nulls} for side, half in halves.items()}
     return state, unaligned
 
 
@@ -312,14 +319,14 @@ def score_bucket(pairing: Pairing, bucket: Bucket, locations: Mapping[Side, Sequ
         locations: for each side the files that `spill_run` wrote.
     """
     begun = time.perf_counter()
-    files = {side: [_opened(location) for location in locations[side]] for side in SIDES}
+    files = {side: [_opened(location) for location in locations[side]] for side in pairing.sides}
     size = sum(file.size_of(bucket.number) for found in files.values() for file in found)
     parts = max(-(-size // (2 * pairing.budget.piece)), 1)
     state = State.zero(len(pairing.slices))
-    counted, checksums = dict.fromkeys(SIDES, 0), dict.fromkeys(SIDES, 0)
-    unaligned: dict[Side, Counter[str]] = {side: Counter() for side in SIDES}
+    counted, checksums = dict.fromkeys(pairing.sides, 0), dict.fromkeys(pairing.sides, 0)
+    unaligned: dict[Side, Counter[str]] = {side: Counter() for side in pairing.sides}
     for part in range(parts):
-        halves = {side: _from_files(pairing, side, files[side], bucket, part, parts) for side in SIDES}
+        halves = {side: _from_files(pairing, side, files[side], bucket, part, parts) for side in pairing.sides}
         found, reasons = _score_halves(pairing, halves)
         state = state + found
         for side, half in halves.items():

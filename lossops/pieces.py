@@ -51,6 +51,7 @@ class Piece:
 
     Args:
         predictions, labels: rows of each side; no labels where they are found elsewhere.
+        baseline: rows of the baseline, where it is a side of its own.
         low, high: only keys k with low <= k < high; None is no bound.
     """
 
@@ -58,6 +59,7 @@ class Piece:
     labels: tuple[Run, ...] = ()
     low: int | None = None
     high: int | None = None
+    baseline: tuple[Run, ...] = ()
 
     @property
     def name(self) -> str:
@@ -99,11 +101,13 @@ def runs_of(dataset: Dataset) -> Iterator[Run]:
             yield Run(number, shard, start, stop)
 
 
-def by_position(predictions: Dataset, labels: Dataset | None) -> tuple[Piece, ...]:
-    """Return pieces of one run of predictions each, with the labels at the same place if they are given."""
-    if labels is None:
-        return tuple(Piece((run,)) for run in runs_of(predictions))
-    return tuple(Piece((run,), (replace(run, shard=labels.shards[run.number]),)) for run in runs_of(predictions))
+def by_position(predictions: Dataset, labels: Dataset | None, baseline: Dataset | None = None) -> tuple[Piece, ...]:
+    """Return pieces of one run of predictions each, with the rows of others at the same place if they are given."""
+
+    def beside(run: Run, other: Dataset | None) -> tuple[Run, ...]:
+        return () if other is None else (replace(run, shard=other.shards[run.number]),)
+
+    return tuple(Piece((run,), beside(run, labels), baseline=beside(run, baseline)) for run in runs_of(predictions))
 
 
 def shard_pairs(predictions: Dataset, labels: Dataset) -> tuple[Piece, ...]:

@@ -24,6 +24,7 @@ from lossops.data.align import Rule
 from lossops.data.dataset import Dataset, Shard, logical_type, open_dataset
 from lossops.data.keys import Keys, check_key_types, check_order_type, is_ordered, read_keys
 from lossops.errors import InputChanged, InputError
+from lossops.losses import BoundLoss
 from lossops.memory import default_limit, shown_size
 from lossops.pieces import Piece, by_position, key_intervals, shard_pairs
 from lossops.report import check_output
@@ -137,6 +138,7 @@ class Pairing:
         recipe: everything that decides what is computed of a row, as text.
         shard_ids: uint64 [shards], what tells the shards of the predictions apart where their names are not at hand.
         subset: what a pass of a search is about; None for the whole run.
+        baseline: predictions of the baseline, where only pairs of losses are computed, of rows that all three have.
     """
 
     predictions: Dataset
@@ -161,9 +163,17 @@ class Pairing:
     recipe: str
     shard_ids: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
     subset: Subset | None = None
+    baseline: Dataset | None = None
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The sides that are read."""
+        return SIDES if self.baseline is None else (*SIDES, "baseline")
 
     def side(self, side: Side) -> Dataset:
         """The dataset of a side."""
+        if side == "baseline" and self.baseline is not None:
+            return self.baseline
         return self.labels if side == "labels" else self.predictions
 
     @property
@@ -181,9 +191,10 @@ class Pairing:
 
     def columns(self, side: Side) -> tuple[str, ...]:
         """The columns that scoring needs from a side, without the key."""
-        own = {task: task.labels if side == "labels" else task.predictions for task in self.tasks}
+        predictions = [task.predictions for task in self.tasks if task.side == side]
+        own = [task.labels for task in self.tasks] if side == "labels" else predictions
         sources = [*(source for source in (self.weight, self.unit) if source), *self.axes.values()]
-        named = [*(name for names in own.values() for name in names), *(s.column for s in sources if s.side == side)]
+        named = [*(name for names in own for name in names), *(s.column for s in sources if s.side == side)]
         keys = self.key if self.names_rows and side == "predictions" else ()
         return tuple(dict.fromkeys((*keys, *named)))
 
@@ -228,7 +239,7 @@ class Pairing:
             return key_intervals(self.predictions, self.labels, self._piece_rows) or ()
         if self.mode == "spill":
             return ()
-        return by_position(self.predictions, self.labels if self.mode == "position" else None)
+        return by_position(self.predictions, self.labels if self.mode == "position" else None, self.baseline)
 
     @property
     def partitions(self) -> int:
@@ -250,15 +261,16 @@ class Pairing:
     @property
     def buckets(self) -> int:
         """Buckets of a spill join: a power of two, so that one fits the budget of a piece on average."""
-        bytes_of_both = self.side_bytes("predictions") + self.side_bytes("labels")
-        wanted = max(bytes_of_both // max(self.budget.piece, 1), 1)
+        bytes_of_all = sum(self.side_bytes(side) for side in self.sides)
+        wanted = max(bytes_of_all // max(self.budget.piece, 1), 1)
         return min(1 << int(wanted).bit_length(), _MOST_BUCKETS)
 
     def without_shards(self) -> Pairing:
         """The same pairing as a worker needs it, which is told its shards with each piece."""
         predictions, labels = (replace(side, shards=()) for side in (self.predictions, self.labels))
+        baseline = None if self.baseline is None else replace(self.baseline, shards=())
         ids = np.array([shard_id(shard.path) for shard in self.predictions.shards], dtype=np.uint64)
-        return replace(self, predictions=predictions, labels=labels, why=(), shard_ids=ids)
+        return replace(self, predictions=predictions, labels=labels, baseline=baseline, why=(), shard_ids=ids)
 
 
 def shard_id(path: str) -> int:
@@ -279,10 +291,22 @@ def _value_bytes(kind: pa.DataType) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is decided before the first row is scored."""
+    """Everything that is decided before the first row is scored.
+
+    Args:
+        config: of the run.
+        pairings: of every dataset of predictions with the labels.
+        across: of models with the baseline, where its predictions are in another dataset.
+    """
 
     config: RunConfig
     pairings: tuple[Pairing, ...]
+    across: tuple[Pairing, ...] = ()
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Every comparison with the baseline."""
+        return tuple(one for pairing in (*self.pairings, *self.across) for one in pairing.comparisons)
 
     @property
     def partitions(self) -> int:
@@ -308,6 +332,10 @@ class Plan:
             lines.append((models, _describe_dataset(pairing.predictions)))
             lines.append(("alignment", _describe_mode(pairing)))
             lines += [("", why) for why in pairing.why]
+            lines.append(("cost", _describe_cost(pairing)))
+        for pairing in self.across:
+            models = ", ".join(dict.fromkeys(one.task.model for one in pairing.comparisons))
+            lines.append(("comparison", f"{models} with {self.config.baseline}, {_describe_mode(pairing)}"))
             lines.append(("cost", _describe_cost(pairing)))
         lines += [(task.name, _describe_task(task)) for task in self.pairings[0].tasks]
         lines.append(("slices", ", ".join(" x ".join(one.columns) or "overall" for one in self.pairings[0].slices)))
@@ -342,11 +370,11 @@ def _describe_mode(pairing: Pairing) -> str:
 
 
 def _describe_cost(pairing: Pairing) -> str:
-    sides: tuple[Side, ...] = ("predictions",) if pairing.mode == "same" else SIDES
+    sides: tuple[Side, ...] = ("predictions",) if pairing.mode == "same" else pairing.sides
     read = sum(shard.file.size for side in sides for shard in pairing.side(side).shards)
     text = f"reads at most {shown_size(read)}"
     if pairing.mode == "spill":
-        spilled = pairing.side_bytes("predictions") + pairing.side_bytes("labels")
+        spilled = sum(pairing.side_bytes(side) for side in pairing.sides)
         text += f", spills about {shown_size(spilled)}"
     if pairing.mode == "broadcast":
         text += f", holds about {shown_size(pairing.side_bytes('labels'))} of labels"
@@ -379,11 +407,50 @@ def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None) -
         dataset = _open(config, model.path, quarantined or {})
         opened.setdefault(dataset.paths, dataset)
         models.setdefault(dataset.paths, []).append(name)
-    if config.baseline is not None and len(models) > 1:
-        others = next(names for names in models.values() if config.baseline not in names)
-        found = f"{others[0]} and {config.baseline} are in different datasets"
-        raise InputError(f"baseline: {found}; allowed in this version: models whose path is the same")
-    return Plan(config, tuple(_pair(config, labels, opened[paths], models[paths]) for paths in opened))
+    pairings = tuple(_pair(config, labels, opened[paths], models[paths]) for paths in opened)
+    return Plan(config, pairings, tuple(_across(config, pairings)))
+
+
+def _across(config: RunConfig, pairings: Sequence[Pairing]) -> Iterator[Pairing]:
+    """Yield a pairing of three for every dataset of models whose baseline is in another one."""
+    for theirs in pairings:
+        baseline = [task for task in theirs.tasks if task.model == config.baseline]
+        for mine in pairings if baseline else ():
+            if mine is not theirs:
+                yield _beside(config, mine, theirs, baseline)
+
+
+def _beside(config: RunConfig, mine: Pairing, theirs: Pairing, baseline: Sequence[Task]) -> Pairing:
+    both = (*mine.tasks, *(replace(task, side="baseline") for task in baseline))
+    tasks = tuple(task for task in both if isinstance(task.loss, BoundLoss))
+    for column in config.key or ():
+        found = [(side.location, side.type_of(column, "key")) for side in (mine.predictions, theirs.predictions)]
+        check_key_types(column, found[0], found[1])
+    if not config.key:
+        _check_positions(mine.predictions, mine.labels)
+        _check_positions(mine.predictions, theirs.predictions)
+    sides: dict[Side, Dataset] = {
+        "labels": mine.labels,
+        "predictions": mine.predictions,
+        "baseline": theirs.predictions,
+    }
+    order: dict[Side, str] = dict(mine.order)
+    if "predictions" in theirs.order:
+        order["baseline"] = theirs.order["predictions"]
+    return replace(
+        mine,
+        mode="spill" if config.key else "position",
+        why=(),
+        order=order,
+        tasks=tasks,
+        comparisons=make_comparisons(tasks, config.baseline),
+        has_histograms=False,
+        hardest=0,
+        calibration_bins=0,
+        searched={},
+        baseline=theirs.predictions,
+        recipe=_recipe(config, tasks, sides),
+    )
 
 
 def _open(config: RunConfig, locations: Sequence[str], quarantined: Mapping[str, str]) -> Dataset:
@@ -508,7 +575,7 @@ def _recipe(config: RunConfig, tasks: Sequence[Task], sides: Mapping[Side, Datas
     settings = config.model_dump(mode="json", include=chosen)
     settings["histograms"] = bool(config.quantiles)
     settings["losses"] = [loss.model_dump(mode="json") for loss in config.losses]
-    columns = ("labels", "predictions", "label_width", "prediction_width", "classes", "denominator", "fields")
+    columns = ("labels", "predictions", "label_width", "prediction_width", "classes", "denominator", "fields", "side")
     settings["tasks"] = [[*task.cell, *(getattr(task, name) for name in columns)] for task in tasks]
     settings["schemas"] = {side: str(dataset.schema.remove_metadata()) for side, dataset in sides.items()}
     return json.dumps(settings, sort_keys=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from lossops.attempts import Attempt, ShardRecord, Workers
+from lossops.attempts import Attempt, Scored, ShardRecord, Workers
 from lossops.checkpoint import Store, work_folder
 from lossops.discovery import Discovered, discover
 from lossops.errors import InputChanged, ShardError
@@ -70,13 +70,23 @@ def _score(workers: Workers, plan: Plan, store: Store, watch: Watch) -> Scores:
     work, run_id = work_folder(plan.config), uuid.uuid4().hex
     done = [Attempt(workers, plan, number, watch, store, work, run_id).run() for number in range(len(plan.pairings))]
     state = State.zero(len(plan.pairings[0].slices))
-    for one in done:
+    for one in (*done, *_compared(workers, plan, store, watch.log, work, run_id)):
         state = state + one.state
     ended = replace(plan, pairings=tuple(one.pairing for one in done))
     ledger = tuple(entry for one in done for entry in one.ledger)
     shards = tuple(dict.fromkeys(record for one in done for record in one.shards))
     found = discover(workers, ended, store, watch.log, work, run_id)
     return Scores(ended, state, ledger, shards, watch.reused, tuple(found))
+
+
+def _compared(workers: Workers, plan: Plan, store: Store, log: Log, work: str, run_id: str) -> Iterator[Scored]:
+    """Yield what came of comparing models with a baseline that is in another dataset."""
+    across = replace(plan, pairings=plan.across)
+    for number, pairing in enumerate(plan.across):
+        models = ", ".join(dict.fromkeys(one.task.model for one in pairing.comparisons))
+        log(logging.INFO, f"comparing {models} with {plan.config.baseline}, which is in another dataset")
+        watch = Watch(across, None, lambda _level, _text: None)
+        yield Attempt(workers, across, number, watch, store, work, run_id).run()
 
 
 def _to_logger(level: int, message: str) -> None:

@@ -62,8 +62,10 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
             counts[task.cell] = count_reasons(own)
             continue
         values, clipped = _losses(task, task.loss, tables, decoded, own)
-        denominators = _denominators(task, _label_numbers(task, tables, decoded)[0], weights, own)
         losses[task.cell] = _Losses(values, own)
+        if pairing.baseline is not None:  # only pairs of losses count here, each by itself counts elsewhere
+            continue
+        denominators = _denominators(task, _label_numbers(task, tables, decoded)[0], weights, own)
         sums[task.cell] = _accumulate(layout, values, weights, own, clipped, denominators)
         if pairing.has_histograms:
             histograms[task.cell] = _histograms(layout, losses[task.cell])
@@ -299,9 +301,9 @@ def _label_numbers(task: Task, tables: Tables, decoded: _Decoded) -> Numbers:
 
 
 def _prediction_numbers(task: Task, tables: Tables, decoded: _Decoded) -> Numbers:
-    key = ("predictions", task.predictions, task.fields)
+    key = (task.side, task.predictions, task.fields)
     if key not in decoded:
-        columns = [tables["predictions"][name] for name in task.predictions]
+        columns = [tables[task.side][name] for name in task.predictions]
         decoded[key] = numbers(columns, task.prediction_width, task.fields)
     return decoded[key]
 

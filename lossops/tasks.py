@@ -35,7 +35,7 @@ __all__ = [
     "make_task",
 ]
 
-Side = Literal["labels", "predictions"]
+Side = Literal["labels", "predictions", "baseline"]  # baseline: its predictions, where they are in another dataset
 SIDES: tuple[Side, Side] = ("predictions", "labels")
 
 _BATCH_ROWS = 1 << 18
@@ -61,6 +61,7 @@ class Task:
         label_width, prediction_width: values a row on each side.
         classes: the label values in the order of the class numbers; empty where labels are numbers already.
         fields: the order in which the loss takes the fields of a struct of predictions; empty: as they come.
+        side: where the predictions are read.
         denominator: what the sum of losses is divided by, see `lossops.config.LossConfig`; never ``convention``.
     """
 
@@ -74,6 +75,7 @@ class Task:
     classes: tuple[str | float | bool, ...] = ()
     denominator: str = "weights"
     fields: tuple[str, ...] = ()
+    side: Side = "predictions"
 
     @property
     def cell(self) -> tuple[str, str]:

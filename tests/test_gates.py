@@ -15,7 +15,7 @@ from scipy import stats
 
 import lossops
 from lossops.comparisons import Difference
-from lossops.errors import GateError, InputError
+from lossops.errors import GateError
 from lossops.gates import holm, judged, of_difference, of_increase, of_mean, of_share
 from lossops.statistics import Summary
 from tests.datasets import score_table
@@ -187,12 +187,3 @@ def test_shares(tmp_path: Path) -> None:
         "unmatched 0": "pass",
     }
     assert report.gates["value"].to_pylist() == [2 / 8, 2 / 8, 1 / 6, 1 / 6, 0.0]
-
-
-def test_models_of_different_datasets_are_refused(frame: pd.DataFrame, tmp_path: Path) -> None:
-    models = {
-        "m": {"path": str(tmp_path / "data"), "prediction": "zero"},
-        "base": {"path": str(tmp_path / "data" / "part-00000.parquet"), "prediction": "other"},
-    }
-    with pytest.raises(InputError, match=r"baseline: m and base are in different datasets"):
-        evaluate(tmp_path, frame, models=models, baseline="base")

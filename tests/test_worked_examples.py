@@ -82,8 +82,8 @@ CATEGORICAL_CROSSENTROPY = [
 def test_binary_crossentropy_of_tfma(
     columns: dict[str, Any], parameters: dict[str, Any], expected: float, tmp_path: Path
 ) -> None:
-    """TensorFlow Model Analysis, metrics/cross_entropy_metrics_test.py."""
-    losses = [{"loss": "binary_crossentropy", **parameters}]
+    """TensorFlow Model Analysis, metrics/cross_entropy_metrics_test.py, computed by TF Keras."""
+    losses = [{"loss": "binary_crossentropy", "convention": "tf_keras", **parameters}]
     found = means(scored(tmp_path, pd.DataFrame(columns), losses, weight="w"))
     assert found["binary_crossentropy"] == pytest.approx(expected, abs=1e-6)
 

@@ -61,7 +61,7 @@ class Results:
     @property
     def comparisons(self) -> list[Comparison]:
         """Every comparison with the baseline."""
-        return [one for pairing in self.plan.pairings for one in pairing.comparisons]
+        return list(self.plan.comparisons)
 
     def cell(self, cell: Cell) -> CellResults:
         """The numbers of a model and loss, or a comparison."""
