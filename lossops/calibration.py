@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lossops.kernels.accumulate import SCORED
 from lossops.reliability import Reliability
-from lossops.samples import ONE, Exact, Sample, UnitValues
+from lossops.samples import ONE, Exact, Form, Sample, UnitValues
 from lossops.statistics import reach
 
 __all__ = ["Calibration", "calibrations"]
@@ -63,12 +63,11 @@ def calibrations(
         whole = Sample.of(sums, group, units)
         if whole is None:
             continue
-        gap = sum((abs(one.firsts["a"] - one.firsts["b"]) for _, _, one in own), Exact(0))
+        gap = sum((abs(one.firsts["a"]) for _, _, one in own), Exact(0))
         rows = int(sums.counts[group, SCORED])
         result[group].append(_calibration(None, rows, whole, gap, population, confidence))
         result[group] += [
-            _calibration(number, count, one, abs(one.firsts["a"] - one.firsts["b"]), population, confidence)
-            for number, count, one in own
+            _calibration(number, count, one, abs(one.firsts["a"]), population, confidence) for number, count, one in own
         ]
     return result
 
@@ -76,7 +75,8 @@ def calibrations(
 def _calibration(
     number: int | None, rows: int, sample: Sample, gap: Exact, population: UnitValues | None, confidence: float
 ) -> Calibration:
-    label, prediction, weight = (sample.firsts[name] for name in "abv")
+    gaps, prediction, weight = (sample.firsts[name] for name in "abv")
+    label = gaps + prediction
     mean = label.over(weight)
     ends = _interval(sample, mean, population, confidence) or (None, None)
     ratio = prediction.over(label) if label.integer else None
@@ -89,7 +89,9 @@ def _interval(
     sample: Sample, mean: float, population: UnitValues | None, confidence: float
 ) -> tuple[float, float] | None:
     freedom = sample.freedom()
-    error = sample.std_error(sample.ratio("a", "v"), population)
+    gaps, prediction, weight = (sample.firsts[name] for name in "abv")
+    label = Form({"a": weight, "b": weight, "v": -(gaps + prediction)}, weight * weight)
+    error = sample.std_error(label, population)
     if error is None or freedom < 1:
         return None
     spread = mean * (1 - mean)

@@ -72,13 +72,14 @@ class Reliability:
         """
         numbers = groups * bins + probability_bins(probabilities, bins)
         found, entries = dense(numbers, (int(groups.max()) + 1 if len(groups) else 0) * bins)
-        sums = Sums.zero_pairs(len(found), divided=weights is not None)
-        sums.add_pairs(labels, probabilities, weights, weights, reasons, entries)
+        divisors = None if weights is None else np.where(reasons == 0, weights, 0.0)
+        sums = Sums.zero_pairs(len(found), divided=divisors is not None)
+        sums.add_pairs(labels, probabilities, weights, divisors, reasons, entries)
         by_unit = None
         if units is not None:
             layout = UnitSums.entries(entries, units[1], len(units[0].known))
-            values = np.stack([labels, probabilities])
-            by_unit = UnitSums.of_rows(layout, units[0], values, weights, weights, reasons)
+            values = np.stack([labels - probabilities, probabilities])
+            by_unit = UnitSums.of_rows(layout, units[0], values, weights, divisors, reasons)
         return cls(bins, *np.divmod(found, bins), sums, by_unit)
 
     @classmethod

@@ -155,7 +155,7 @@ class Sample:
         columns = columns_of(sums, group)
         divided = sums.columns in (DIVIDED_COLUMNS, WEIGHTED_PAIR_COLUMNS)
         rows = counts[DIVIDED if divided else SCORED]
-        pair = "a" in columns
+        pair = "xy" in columns
         firsts, seconds = (_pair_moments if pair else _moments)(columns, sums.columns, rows)
         if counts[INFINITE] or not counts[SCORED] or not firsts["v" if pair else "d"].integer:
             return None
@@ -246,12 +246,14 @@ def _moments(
 def _pair_moments(
     columns: Mapping[str, Exact], names: tuple[str, ...], rows: int
 ) -> tuple[dict[str, Exact], dict[str, Exact]]:
-    a, b, count = columns["a"], columns["b"], Exact(rows)
-    squares = {"aa": columns["a2"], "ab": columns["ab"], "bb": columns["b2"]}
+    """The moments of the difference of a pair, and of its second number."""
+    x, y, xx, yy, xy = (columns[name] for name in PAIR_COLUMNS)
     if names == PAIR_COLUMNS:
-        return {"a": a, "b": b, "v": count}, {**squares, "av": a, "bv": b, "vv": count}
-    rest = {"av": columns["av"], "bv": columns["bv"], "vv": columns["v2"]}
-    return {"a": a, "b": b, "v": columns["v"]}, {**squares, **rest}
+        v, vv, xv, yv = Exact(rows), Exact(rows), x, y
+    else:
+        v, vv, xv, yv = (columns[name] for name in ("v", "v2", "xv", "yv"))
+    squares = {"aa": xx - xy - xy + yy, "ab": xy - yy, "bb": yy}
+    return {"a": x - y, "b": y, "v": v}, {**squares, "av": xv - yv, "bv": yv, "vv": vv}
 
 
 def _unit_values(units: UnitSums, group: int, names: tuple[str, ...]) -> UnitValues:

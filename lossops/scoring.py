@@ -76,14 +76,14 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
             numbers = [side(task, tables, decoded)[0] for side in (_label_numbers, _prediction_numbers)]
             reliability[task.cell] = _reliability(pairing.calibration_bins, layout, numbers, weights, own, by_unit)
         if by_unit is not None:
-            divisors = weights if denominators is None else denominators
+            divisors = _divisors(denominators, weights, own)
             units[task.cell] = by_unit.sums(values[np.newaxis], weights, divisors, own)
         counts[task.cell] = count_reasons(own)
     for one in pairing.comparisons:
         pairs = _pairs(one, losses)
         denominators = _denominators(one.task, _label_numbers(one.task, tables, decoded)[0], weights, pairs.reasons)
-        divisors = weights if denominators is None else denominators
-        sums[one.cell] = _accumulate_pairs(layout, pairs, weights, divisors)
+        divisors = _divisors(denominators, weights, pairs.reasons)
+        sums[one.cell] = _accumulate_pairs(layout, one, pairs, losses, sums, weights, divisors)
         if by_unit is not None:
             units[one.cell] = by_unit.sums(pairs.values, weights, divisors, pairs.reasons)
     return State(
@@ -332,6 +332,17 @@ def _denominators(
     return np.asarray(counted, dtype=np.float64)
 
 
+def _divisors(
+    denominators: npt.NDArray[np.float64] | None,
+    weights: npt.NDArray[np.float64] | None,
+    reasons: npt.NDArray[np.uint8],
+) -> npt.NDArray[np.float64] | None:
+    """Return what each row adds to the denominator, where that is not 1; a row that is not scored adds no weight."""
+    if denominators is not None or weights is None:
+        return denominators
+    return np.asarray(np.where(reasons == Reason.SCORED, weights, 0.0))
+
+
 def _accumulate(
     layout: _Layout,
     losses: npt.NDArray[np.float64],
@@ -352,14 +363,26 @@ def _accumulate(
 
 def _accumulate_pairs(
     layout: _Layout,
+    one: Comparison,
     pairs: _Losses,
+    losses: Mapping[Cell, _Losses],
+    sums: Mapping[Cell, Sequence[Sums]],
     weights: npt.NDArray[np.float64] | None,
     divisors: npt.NDArray[np.float64] | None,
 ) -> list[Sums]:
+    cells = one.task.cell, one.baseline.cell
+    mine, theirs = (losses[cell].values for cell in cells)
+    alike = all(cell in sums and np.array_equal(losses[cell].reasons, pairs.reasons) for cell in cells)
+
     def direct(number: int) -> Sums:
         grouping = layout[number][1]
+        if alike:
+            first, second = (sums[cell][number] for cell in cells)
+            known = Sums.of_pairs(first, second, mine, theirs, weights, pairs.reasons, grouping.groups)
+            if known is not None:
+                return known
         found = Sums.zero_pairs(len(grouping.keys), divided=divisors is not None)
-        found.add_pairs(pairs.values[0], pairs.values[1], weights, divisors, pairs.reasons, grouping.groups)
+        found.add_pairs(mine, theirs, weights, divisors, pairs.reasons, grouping.groups)
         return found
 
     return _by_slice(layout, direct)

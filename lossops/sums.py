@@ -12,15 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from lossops.kernels.accumulate import (
+    CLIPPED,
     COUNTS,
+    DIVIDED,
     DIVIDED_COLUMNS,
+    INFINITE,
+    OVERFLOWED,
     PAIR_COLUMNS,
+    SCORED,
     UNWEIGHTED_COLUMNS,
     WEIGHTED_COLUMNS,
     WEIGHTED_PAIR_COLUMNS,
     add_block,
     add_divided_block,
     add_pair_block,
+    add_products,
     add_weighted_block,
     add_weighted_pair_block,
     merge_groups,
@@ -108,17 +114,69 @@ class Sums:
 
     def add_pairs(
         self,
-        differences: npt.NDArray[np.float64],
+        losses: npt.NDArray[np.float64],
         baselines: npt.NDArray[np.float64],
         weights: npt.NDArray[np.float64] | None,
         divisors: npt.NDArray[np.float64] | None,
         reasons: npt.NDArray[np.uint8],
         groups: npt.NDArray[np.int64],
     ) -> None:
-        """Add pairs of losses to their groups, in place; all arrays are [rows]."""
+        """Add pairs of numbers to their groups, in place; all arrays are [rows]."""
         clipped = np.zeros(len(reasons), dtype=np.uint8)
         if divisors is None:
-            add_pair_block(differences, baselines, reasons, clipped, groups, *self._arrays)
+            add_pair_block(losses, baselines, reasons, clipped, groups, *self._arrays)
             return
         own = np.ones(len(reasons)) if weights is None else weights
-        add_weighted_pair_block(differences, baselines, own, divisors, reasons, clipped, groups, *self._arrays)
+        add_weighted_pair_block(losses, baselines, own, divisors, reasons, clipped, groups, *self._arrays)
+
+    @classmethod
+    def of_pairs(
+        cls,
+        one: Sums,
+        two: Sums,
+        losses: npt.NDArray[np.float64],
+        baselines: npt.NDArray[np.float64],
+        weights: npt.NDArray[np.float64] | None,
+        reasons: npt.NDArray[np.uint8],
+        groups: npt.NDArray[np.int64],
+    ) -> Sums | None:
+        """The sums of pairs of which each number by itself has been summed, of the same rows in the same groups.
+
+        The result is that of `add_pairs`, from a quarter of the work.
+
+        Args:
+            one, two: the sums of the first and the second numbers.
+            losses, baselines: float64 [rows], these.
+            weights, reasons, groups: [rows], as for `add_rows`.
+
+        Returns:
+            None where an infinity or an overflow makes pairs differ from what each is by itself.
+        """
+        if one.counts[:, [INFINITE, OVERFLOWED]].any() or two.counts[:, [INFINITE, OVERFLOWED]].any():
+            return None
+        weighted = one.columns != UNWEIGHTED_COLUMNS
+        found = cls.zero_pairs(len(one.counts), divided=weighted)
+        sources = _SOURCES[one.columns]
+        for place, name in enumerate(found.columns):
+            if name in sources:
+                part = two if name.startswith("y") else one
+                column = part.columns.index(sources[name])
+                found.digits[:, place], found.tops[:, place] = part.digits[:, column], part.tops[:, column]
+        found.counts[:], found.extremes[:] = one.counts, one.extremes
+        found.counts[:, CLIPPED] = 0
+        if weighted and one.columns != DIVIDED_COLUMNS:
+            found.counts[:, DIVIDED] = one.counts[:, SCORED]
+        own = _NOTHING if weights is None else weights
+        column = found.columns.index("xy")
+        add_products(losses, baselines, own, reasons, groups, found.digits, found.tops, column)
+        return found
+
+
+_NOTHING = np.empty(0)
+_WEIGHTED = {"x": "wl", "y": "wl", "x2": "w2l2", "y2": "w2l2"}
+# For sums of single numbers: which of their columns become which of the pairs.
+_SOURCES = {
+    UNWEIGHTED_COLUMNS: {"x": "wl", "y": "wl", "x2": "wl2", "y2": "wl2"},
+    WEIGHTED_COLUMNS: {**_WEIGHTED, "v": "w", "v2": "w2", "xv": "w2l", "yv": "w2l"},
+    DIVIDED_COLUMNS: {**_WEIGHTED, "v": "d", "v2": "d2", "xv": "wdl", "yv": "wdl"},
+}

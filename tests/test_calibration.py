@@ -152,6 +152,15 @@ def test_edges_of_bins(bins: int) -> None:
     assert probability_bins(values, bins)[-1] == 0
 
 
+def test_rows_without_a_loss_weigh_nothing(frame: pd.DataFrame, tmp_path: Path) -> None:
+    known = np.random.default_rng(1).random(len(frame)) < 0.7
+    holes = frame.assign(p=frame["p"].where(known))
+    for number, extra in enumerate(({"weight": "w"}, {"weight": "w", "unit": "user"}, {})):
+        one = calibrated(tmp_path / f"{number} all", frame[known], **extra)
+        two = calibrated(tmp_path / f"{number} some", holes, **extra)
+        assert one.calibration.equals(two.calibration)
+
+
 def test_only_of_probabilities(frame: pd.DataFrame, tmp_path: Path) -> None:
     losses = ["mean_squared_error", "brier", "binary_crossentropy"]
     report = calibrated(tmp_path / "some", frame, losses=losses)

@@ -105,7 +105,7 @@ def test_paired_differences() -> None:
         base = random.lognormal(size=1000)
         differences = random.normal(0.02, 0.05, 1000) * base
         sums, reasons = Sums.zero_pairs(1, divided=False), np.zeros(1000, dtype=np.uint8)
-        sums.add_pairs(differences, base, None, None, reasons, np.zeros(1000, dtype=np.int64))
+        sums.add_pairs(base + differences, base, None, None, reasons, np.zeros(1000, dtype=np.int64))
         sample = Sample.of(sums, 0)
         return compare(sample, sample, 1000, LEVEL)
 

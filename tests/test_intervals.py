@@ -240,3 +240,47 @@ def test_the_diamonds_candidate_is_better(tmp_path: Path) -> None:
         assert np.allclose(found, expected, rtol=1e-12, atol=0), name
         assert row["ci_high"] < 0
     assert report.passed
+
+
+@pytest.mark.parametrize("weight", [None, "w"])
+@pytest.mark.parametrize("unit", [None, "user"])
+def test_rows_without_a_loss_weigh_nothing(weight: str | None, unit: str | None, tmp_path: Path) -> None:
+    """Weights and units of rows that are not scored, some for one model only, are in no denominator."""
+    random = np.random.default_rng(6)
+    rows = 3000
+    frame = pd.DataFrame(
+        {
+            "y": 0.0,
+            "zero": np.where(random.random(rows) < 0.2, np.nan, random.random(rows)),
+            "other": np.where(random.random(rows) < 0.1, np.nan, random.random(rows)),
+            "w": random.choice([0.0, 0.5, 2.0, 3.0], rows),
+            "user": random.integers(0, 80, rows),
+            "half": random.integers(0, 2, rows),
+        }
+    )
+    frame.loc[frame["half"] == 0, ["zero", "other"]] = random.random((int((frame["half"] == 0).sum()), 2))
+    models = {name: {"path": str(tmp_path / "data"), "prediction": name} for name in ("zero", "other")}
+    chosen = {name: value for name, value in (("weight", weight), ("unit", unit)) if value}
+    report = evaluate(tmp_path, frame, models=models, baseline="other", slices=["half"], **chosen)
+    weights = frame["w"] if weight else pd.Series(1.0, index=frame.index)
+    units = frame["user"] if unit else pd.Series(frame.index, index=frame.index)
+    for name, inside in (
+        ("overall", frame["half"] >= 0),
+        ("half=0", frame["half"] == 0),
+        ("half=1", frame["half"] == 1),
+    ):
+        for values, table, key in (
+            (frame["zero"], report.losses, "mean"),
+            (frame["zero"] - frame["other"], report.comparisons, "difference"),
+        ):
+            scored = inside & values.notna() & (weights > 0)
+            place = {"slice": name, "model": "zero"}
+            row = score_table(table, place)
+            forms = _forms(values.fillna(0).to_numpy(), weights.to_numpy(), scored.to_numpy())
+            expected = (
+                _error(forms, units.to_numpy())
+                if unit
+                else math.sqrt((forms**2).sum() * scored.sum() / (scored.sum() - 1))
+            )
+            assert row[key] == pytest.approx(np.average(values[scored], weights=weights[scored]), rel=1e-12), name
+            assert row["std_error"] == pytest.approx(expected, rel=1e-11), name

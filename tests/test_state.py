@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lossops.kernels.checks import Reason
+from lossops.samples import columns_of
 from lossops.state import Cell, GroupTable, State, count_reasons
 from lossops.sums import Sums
 from tests.strategies import finite_floats
@@ -140,3 +142,31 @@ def test_reasons_are_counted_by_their_number() -> None:
     assert len(counts) == max(Reason) + 1
     assert (counts[0], counts[Reason.LABEL_NULL], counts[max(Reason)], counts.sum()) == (2, 1, 1, 4)
     assert count_reasons(np.zeros(0, dtype=np.uint8)).sum() == 0
+
+
+@pytest.mark.parametrize("kind", ["plain", "weighted", "divided"])
+def test_pairs_from_what_is_known_of_each(kind: str) -> None:
+    """Sums of pairs are the same bits whether every column is added or only the products are."""
+    random = np.random.default_rng(3)
+    rows = 5000
+    groups = random.integers(0, 7, rows)
+    one, two = random.lognormal(sigma=3, size=(2, rows))
+    reasons = np.where(random.random(rows) < 0.1, np.uint8(3), np.uint8(0))
+    clipped = (random.random(rows) < 0.2).astype(np.uint8)
+    weights = None if kind == "plain" else random.random(rows) * 3
+    denominators = random.integers(0, 3, rows).astype(float) if kind == "divided" else None
+    singles = [Sums.zero(7, weighted=weights is not None, divided=denominators is not None) for _ in range(2)]
+    for sums, values in zip(singles, (one, two), strict=True):
+        sums.add_rows(values, weights, reasons, clipped, groups, denominators)
+    found = Sums.of_pairs(singles[0], singles[1], one, two, weights, reasons, groups)
+    assert found is not None
+    expected = Sums.zero_pairs(7, divided=weights is not None)
+    divisors = np.where(reasons == 0, weights, 0.0) if kind == "weighted" else denominators
+    expected.add_pairs(one, two, weights, divisors, reasons, groups)
+    assert found.counts.tolist() == expected.counts.tolist()
+    assert found.extremes.tolist() == expected.extremes.tolist()
+    for group in range(7):
+        assert columns_of(found, group) == columns_of(expected, group)
+    one[17], reasons[17] = np.inf, 0
+    singles[0].add_rows(one, weights, reasons, clipped, groups, denominators)
+    assert Sums.of_pairs(singles[0], singles[1], one, two, weights, reasons, groups) is None

@@ -10,8 +10,8 @@ A group's state is a row in four arrays:
 The columns are the sums of l and l^2 when rows have no weight, and of wl, wl^2, w, w^2, w^2 l, w^2 l^2 when they have.
 Where the mean is not divided by the sum of the weights but by that of a denominator d, they are the sums of wl, wl^2,
 w, d, d^2, w d l, w^2 l^2.
-Of a pair of losses of the same rows they are the sums of a = w (l - m), b = w m, a^2, ab and b^2, where m is the loss
-of the baseline, and with weights or a denominator of its own of v, av, bv and v^2, where v is what a row adds to it.
+Of pairs of numbers l and m they are the sums of x = w l, y = w m, x^2, y^2 and xy, and with weights or a denominator of
+its own of v, v^2, xv and yv, where v is what a row adds to it.
 Products are carried in two float64, so their rounding stays far below that of the sums.
 """
 
@@ -39,6 +39,7 @@ __all__ = [
     "add_block",
     "add_divided_block",
     "add_pair_block",
+    "add_products",
     "add_weighted_pair_block",
     "add_weighted_block",
     "merge_groups",
@@ -49,8 +50,8 @@ COUNTS = 6
 UNWEIGHTED_COLUMNS = ("wl", "wl2")
 WEIGHTED_COLUMNS = ("wl", "wl2", "w", "w2", "w2l", "w2l2")
 DIVIDED_COLUMNS = ("wl", "wl2", "w", "d", "d2", "wdl", "w2l2")
-PAIR_COLUMNS = ("a", "b", "a2", "ab", "b2")
-WEIGHTED_PAIR_COLUMNS = (*PAIR_COLUMNS, "v", "av", "bv", "v2")
+PAIR_COLUMNS = ("x", "y", "x2", "y2", "xy")
+WEIGHTED_PAIR_COLUMNS = (*PAIR_COLUMNS, "v", "v2", "xv", "yv")
 
 
 @inline
@@ -204,7 +205,7 @@ def _add_product(
 
 @jit
 def add_pair_block(
-    differences: Any,
+    losses: Any,
     baselines: Any,
     reasons: Any,
     clipped: Any,
@@ -217,34 +218,32 @@ def add_pair_block(
     """Add a block of unweighted pairs of losses to their groups.
 
     Args:
-        differences: float64 [rows], the loss less that of the baseline.
-        baselines: float64 [rows], the loss of the baseline.
-        reasons, clipped, groups, counts, extremes, digits, tops: as `add_block`; the extremes are of the differences.
+        losses, baselines: float64 [rows], the first and the second of each pair.
+        reasons, clipped, groups, counts, extremes, digits, tops: as `add_block`; the extremes are of the first.
     """
-    for i in range(differences.shape[0]):
+    for i in range(losses.shape[0]):
         group = groups[i]
         counts[group, ROWS] += 1
         if reasons[i] != 0:
             continue
-        a, b = differences[i] + 0.0, baselines[i]
-        if not (math.isfinite(a) and math.isfinite(b)):
-            counts[group, SCORED] += 1
+        x, y = losses[i] + 0.0, baselines[i]
+        _count(x, clipped[i], counts, extremes, group)
+        if not (math.isfinite(x) and math.isfinite(y)):
             counts[group, INFINITE] += 1
             continue
-        _count(a, clipped[i], counts, extremes, group)
-        add_term(a, digits, tops, group, 0)
-        add_term(b, digits, tops, group, 1)
-        if math.isinf(a * a) or math.isinf(a * b) or math.isinf(b * b):
+        add_term(x, digits, tops, group, 0)
+        add_term(y, digits, tops, group, 1)
+        if math.isinf(x * x) or math.isinf(y * y):
             counts[group, OVERFLOWED] += 1
             continue
-        _add_product(a, 0.0, a, 0.0, digits, tops, group, 2)
-        _add_product(a, 0.0, b, 0.0, digits, tops, group, 3)
-        _add_product(b, 0.0, b, 0.0, digits, tops, group, 4)
+        _add_product(x, 0.0, x, 0.0, digits, tops, group, 2)
+        _add_product(y, 0.0, y, 0.0, digits, tops, group, 3)
+        _add_product(x, 0.0, y, 0.0, digits, tops, group, 4)
 
 
 @jit
 def add_weighted_pair_block(
-    differences: Any,
+    losses: Any,
     baselines: Any,
     weights: Any,
     divisors: Any,
@@ -261,9 +260,9 @@ def add_weighted_pair_block(
     Args:
         weights: float64 [rows].
         divisors: float64 [rows], what a row adds to the denominator of the mean: its weight, or one of its own.
-        differences, baselines, reasons, clipped, groups, counts, extremes, digits, tops: as `add_pair_block`.
+        losses, baselines, reasons, clipped, groups, counts, extremes, digits, tops: as `add_pair_block`.
     """
-    for i in range(differences.shape[0]):
+    for i in range(losses.shape[0]):
         group, v = groups[i], divisors[i]
         counts[group, ROWS] += 1
         if reasons[i] != 0 and v == 0.0:
@@ -273,28 +272,51 @@ def add_weighted_pair_block(
         if math.isinf(v * v):
             counts[group, OVERFLOWED] += 1
         else:
-            _add_product(v, 0.0, v, 0.0, digits, tops, group, 8)
+            _add_product(v, 0.0, v, 0.0, digits, tops, group, 6)
         if reasons[i] != 0:
             continue
-        a, a_low = two_product(weights[i], differences[i] + 0.0)
-        b, b_low = two_product(weights[i], baselines[i])
-        if not (math.isfinite(a) and math.isfinite(b)):
-            counts[group, SCORED] += 1
+        x, x_low = two_product(weights[i], losses[i] + 0.0)
+        y, y_low = two_product(weights[i], baselines[i])
+        _count(losses[i] + 0.0, clipped[i], counts, extremes, group)
+        if not (math.isfinite(x) and math.isfinite(y)):
             counts[group, INFINITE] += 1
             continue
-        _count(differences[i] + 0.0, clipped[i], counts, extremes, group)
-        add_term(a, digits, tops, group, 0)
-        add_term(a_low, digits, tops, group, 0)
-        add_term(b, digits, tops, group, 1)
-        add_term(b_low, digits, tops, group, 1)
-        if math.isinf(a * a) or math.isinf(a * b) or math.isinf(b * b) or math.isinf(a * v) or math.isinf(b * v):
+        add_term(x, digits, tops, group, 0)
+        add_term(x_low, digits, tops, group, 0)
+        add_term(y, digits, tops, group, 1)
+        add_term(y_low, digits, tops, group, 1)
+        if math.isinf(x * x) or math.isinf(y * y) or math.isinf(x * v) or math.isinf(y * v):
             counts[group, OVERFLOWED] += 1
             continue
-        _add_product(a, a_low, a, a_low, digits, tops, group, 2)
-        _add_product(a, a_low, b, b_low, digits, tops, group, 3)
-        _add_product(b, b_low, b, b_low, digits, tops, group, 4)
-        _add_product(a, a_low, v, 0.0, digits, tops, group, 6)
-        _add_product(b, b_low, v, 0.0, digits, tops, group, 7)
+        _add_product(x, x_low, x, x_low, digits, tops, group, 2)
+        _add_product(y, y_low, y, y_low, digits, tops, group, 3)
+        _add_product(x, x_low, y, y_low, digits, tops, group, 4)
+        _add_product(x, x_low, v, 0.0, digits, tops, group, 7)
+        _add_product(y, y_low, v, 0.0, digits, tops, group, 8)
+
+
+@jit
+def add_products(
+    losses: Any, baselines: Any, weights: Any, reasons: Any, groups: Any, digits: Any, tops: Any, column: int
+) -> None:
+    """Add only the products of pairs, where all else that `add_pair_block` adds is known of each loss by itself.
+
+    Args:
+        losses, baselines: float64 [rows], finite, and so are their squares.
+        weights: float64 [rows], or empty where every weight is 1.
+        reasons, groups, digits, tops: as `add_block`.
+        column: where the sum of the products is.
+    """
+    weighted = weights.shape[0] > 0
+    for i in range(losses.shape[0]):
+        if reasons[i] != 0:
+            continue
+        if weighted:
+            x, x_low = two_product(weights[i], losses[i] + 0.0)
+            y, y_low = two_product(weights[i], baselines[i])
+            _add_product(x, x_low, y, y_low, digits, tops, groups[i], column)
+        else:
+            _add_product(losses[i] + 0.0, 0.0, baselines[i], 0.0, digits, tops, groups[i], column)
 
 
 @jit
