@@ -168,7 +168,7 @@ def _contrast_error(part: Sample, other: Sample, *, complement: bool) -> float |
         forms = -other.units.of(theirs)
         forms[np.searchsorted(other.units.units, part.units.units)] += part.units.of(mine)
         return clustered(forms, len(forms))
-    one, two = part.variance(mine), other.variance(theirs)
+    one, two = part.mean_variance, other.mean_variance
     if one is None or two is None:
         return None
     if complement:

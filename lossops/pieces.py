@@ -13,7 +13,7 @@ from lossops.data.dataset import Dataset, Shard
 
 __all__ = ["Bucket", "Piece", "Run", "by_position", "key_intervals", "runs_of", "shard_pairs"]
 
-_SMALLEST_RUN, _LARGEST_RUN = 1 << 16, 1 << 20
+_SMALLEST_RUN, _LARGEST_RUN = 1 << 20, 1 << 20
 _RUNS_A_SHARD = 4
 
 

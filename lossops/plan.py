@@ -63,7 +63,7 @@ __all__ = [
 Mode = Literal["same", "position", "shard", "broadcast", "merge", "spill"]
 
 _BATCH_VALUES = 1 << 22  # numbers a worker holds of one column at a time: 32 MiB
-_BATCH_ROWS = 1 << 18
+_BATCH_ROWS = 1 << 19
 _SNIFFED_ROWS = 1 << 16
 _KEY_BYTES = 33  # of a row in memory: key, order, count, partner
 _UNKNOWN_THREADS = 8  # of each worker of a cluster that is not asked before the run

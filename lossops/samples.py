@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -197,6 +198,17 @@ class Sample:
         if (total - noise).integer <= 0:
             return 0.0
         return (Exact(self.rows) * total).over(Exact(self.rows - 1) * form.over * form.over)
+
+    @cached_property
+    def mean_variance(self) -> float | None:
+        """The variance of the mean for independent rows."""
+        return self.variance(self.ratio("x", "d"))
+
+    def mean_error(self, population: UnitValues | None) -> float | None:
+        """The standard error of the mean, see `std_error`."""
+        if population is None or self.units is None:
+            return None if self.mean_variance is None else math.sqrt(self.mean_variance)
+        return self.std_error(self.ratio("x", "d"), population)
 
     def std_error(self, form: Form, population: UnitValues | None) -> float | None:
         """The standard error of an estimate; None where there are fewer than two rows, or units.

@@ -117,7 +117,7 @@ def summary_of(sums: Sums, group: int, sample: Sample | None, overall: Sample | 
     std = _std(sums, group) if sample.seconds else None
     error, ci_low, ci_high = None, None, None
     if sample.seconds:
-        error = sample.std_error(sample.ratio("x", "d"), None if overall is None else overall.units)
+        error = sample.mean_error(None if overall is None else overall.units)
     if error is not None:
         width = reach(sample.freedom(), confidence) * error
         ci_low, ci_high = mean - width, mean + width

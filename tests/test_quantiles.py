@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lossops.histograms import Histogram, edges, middles
-from lossops.quantiles import is_heavy_tailed, quantiles
+from lossops.quantiles import is_heavy_tailed, quantiles, squared_skewness
 from tests.datasets import score_table
 from tests.test_intervals import evaluate
 
@@ -58,8 +58,7 @@ def histogram(losses: Floats, groups: npt.NDArray[np.int64] | None = None, count
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_quantiles_are_within_one_per_cent_of_numpys(name: str) -> None:
     losses = DISTRIBUTIONS[name](np.random.default_rng(1))
-    codes, counts = histogram(losses).group(0)
-    found = quantiles(codes, counts, LEVELS, float(losses.min()), float(losses.max()))
+    found = quantiles(histogram(losses), LEVELS, np.array([[losses.min(), losses.max()]]))[0].tolist()
     with np.errstate(invalid="ignore"):
         expected = np.quantile(losses, LEVELS)
     for one, level, own in zip(found, LEVELS, expected.tolist(), strict=True):
@@ -67,6 +66,18 @@ def test_quantiles_are_within_one_per_cent_of_numpys(name: str) -> None:
         near = [np.quantile(losses, level, method=method) for method in ("lower", "higher")]
         slack = 0.01 * max(abs(float(value)) for value in near)
         assert math.isclose(one, own, rel_tol=0.01) or abs(one - own) <= slack or math.isnan(own), (level, one, own)
+
+
+@given(st.lists(st.lists(st.floats(0, 1e6), max_size=9), min_size=1, max_size=5))
+def test_groups_have_their_own_quantiles(parts: list[list[float]]) -> None:
+    groups = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    counted = histogram(np.array([value for part in parts for value in part]), groups, len(parts))
+    extremes = np.array([[min(part), max(part)] if part else [math.inf, -math.inf] for part in parts])
+    together = quantiles(counted, LEVELS, extremes)
+    for number, part in enumerate(parts):
+        if part:
+            alone = quantiles(histogram(np.array(part)), LEVELS, extremes[number : number + 1])[0]
+            assert together[number].tolist() == alone.tolist()
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=50))
@@ -125,11 +136,14 @@ def test_far_apart_groups_and_bins_are_merged_by_sorting() -> None:
 def test_the_skewness_behind_the_warning_is_scipys() -> None:
     """The bound n = 25 G1^2 lies where SciPy's skewness puts it, within the width of bins."""
     losses = np.random.default_rng(5).lognormal(0, 1, 2000)
-    codes, counts = histogram(losses).group(0)
+    several = np.concatenate([losses, np.full(10, 0.1), np.array([1.0, 1e300, 2.0])])
+    groups = np.repeat([0, 2, 3], [len(losses), 10, 3])
+    found = squared_skewness(histogram(several, groups, 5)).tolist()
     bound = 25 * float(stats.skew(losses)) ** 2
-    assert is_heavy_tailed(codes, counts, 0.95 * bound)
-    assert not is_heavy_tailed(codes, counts, 1.05 * bound)
-    assert not is_heavy_tailed(*histogram(np.full(10, 0.1)).group(0), 1)
+    assert is_heavy_tailed(found[0], 0.95 * bound)
+    assert not is_heavy_tailed(found[0], 1.05 * bound)
+    assert [found[1], found[2], found[4]] == [0.0, 0.0, 0.0]
+    assert found[3] == pytest.approx(stats.skew([0.0, 1.0, 0.0]) ** 2, rel=1e-9)
 
 
 def test_columns_of_a_report(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from lossops.calibration import Calibration, calibrations
 from lossops.comparisons import Contrast, Difference, compare, contrast
 from lossops.disclosure import Place, hidden_slices
 from lossops.kernels.accumulate import ROWS, SCORED
-from lossops.quantiles import is_heavy_tailed, quantiles
+from lossops.quantiles import is_heavy_tailed, quantiles, squared_skewness
 from lossops.runs import Scores
 from lossops.samples import Sample
 from lossops.slices import Slice
@@ -108,6 +110,7 @@ class CellResults:
     def __init__(self, scores: Scores, cell: Cell) -> None:
         self._state, self._cell = scores.state, cell
         self.confidence = scores.plan.config.confidence
+        self._samples: dict[int, Sequence[Sample | None]] = {}
         self._summaries: dict[int, dict[GroupKey, Summary]] = {}
         self._differences: dict[int, dict[GroupKey, Difference]] = {}
 
@@ -122,38 +125,38 @@ class CellResults:
 
     def samples(self, number: int) -> Sequence[Sample | None]:
         """The sample of each group of a slice."""
-        table = self.table(number)
-        return samples_of(table, self._cell) if self._cell in table.sums else []
+        if number not in self._samples:
+            table = self.table(number)
+            self._samples[number] = samples_of(table, self._cell) if self._cell in table.sums else []
+        return self._samples[number]
 
     def summaries(self, number: int) -> dict[GroupKey, Summary]:
         """The numbers of each group of a slice."""
         if number not in self._summaries:
             table = self.table(number)
-            pairs = enumerate(zip(table.keys, self.samples(number), strict=False))
-            self._summaries[number] = {key: self._summary(table, group, sample) for group, (key, sample) in pairs}
+            counted = table.histograms.get(self._cell)
+            squared = None if counted is None else squared_skewness(counted).tolist()
+            self._summaries[number] = {
+                key: self._summary(table, group, sample, None if squared is None else squared[group])
+                for group, (key, sample) in enumerate(zip(table.keys, self.samples(number), strict=False))
+            }
         return self._summaries[number]
 
-    def _summary(self, table: GroupTable, group: int, sample: Sample | None) -> Summary:
+    def _summary(self, table: GroupTable, group: int, sample: Sample | None, squared: float | None) -> Summary:
         found = summary_of(table.sums[self._cell], group, sample, self.overall, self.confidence)
-        return self._with_tail(found, table, group, sample)
-
-    def _with_tail(self, found: Summary, table: GroupTable, group: int, sample: Sample | None) -> Summary:
-        if self._cell not in table.histograms or sample is None or found.std_error is None:
+        if squared is None or sample is None or found.std_error is None:
             return found
-        return replace(found, heavy_tail=is_heavy_tailed(*table.histograms[self._cell].group(group), sample.size))
+        return replace(found, heavy_tail=is_heavy_tailed(squared, sample.size))
 
     def quantiles(self, number: int, levels: Sequence[float]) -> dict[GroupKey, list[float]]:
         """Quantiles of loss of each group of a slice that has a scored row."""
         table = self.table(number)
         if self._cell not in table.histograms:
             return {}
-        extremes = table.sums[self._cell].extremes.tolist()
-        bins = [table.histograms[self._cell].group(group) for group in range(len(table.keys))]
-        return {
-            key: quantiles(*bins[group], levels, *extremes[group])
-            for group, key in enumerate(table.keys)
-            if len(bins[group][0])
-        }
+        counted = table.histograms[self._cell]
+        found = quantiles(counted, levels, table.sums[self._cell].extremes).tolist()
+        sizes = np.diff(counted.starts).tolist()
+        return {key: own for key, own, size in zip(table.keys, found, sizes, strict=True) if size}
 
     def differences(self, number: int) -> dict[GroupKey, Difference]:
         """The comparison with the baseline in each group of a slice."""
