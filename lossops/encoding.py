@@ -1,7 +1,7 @@
 """Values to bytes and back, without pickle: what was stored by an earlier run can be damaged, but it is never code.
 
-The bytes are an Arrow IPC stream of one column of array buffers; its metadata holds a JSON tree that says how they hang
-together, the version of the format and a digest of everything.
+The bytes are the version of the format, a digest of the rest, and an Arrow IPC stream of one column of array buffers,
+whose metadata holds a JSON tree that says how they hang together.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pyarrow import ipc
 
 __all__ = ["decode", "encode"]
 
-_FORMAT = b"lossops-state-2"
+_FORMAT = b"lossops-state-3\n"
+_DIGEST_BYTES = 16
 _SCHEMA = pa.schema([pa.field("buffers", pa.large_binary(), nullable=False)])
 
 
@@ -36,15 +37,15 @@ def encode(value: object, classes: Mapping[str, type]) -> bytes:
     Raises:
         TypeError: something else occurs.
     """
-    buffers: list[memoryview] = []
+    buffers: list[bytes] = []
     tree = json.dumps(_Writer(classes, buffers).node(value)).encode()
-    column = pa.array([bytes(buffer) for buffer in buffers], pa.large_binary())
-    metadata = {b"format": _FORMAT, b"tree": tree, b"digest": _digest(tree, buffers)}
+    column = pa.array(buffers, pa.large_binary())
     sink = pa.BufferOutputStream()
     options = ipc.IpcWriteOptions(compression="lz4")  # mostly zeros
-    with ipc.new_stream(sink, _SCHEMA.with_metadata(metadata), options=options) as writer:
+    with ipc.new_stream(sink, _SCHEMA.with_metadata({b"tree": tree}), options=options) as writer:
         writer.write_batch(pa.record_batch([column], schema=_SCHEMA))
-    return bytes(sink.getvalue())
+    stream = memoryview(sink.getvalue())
+    return b"".join((_FORMAT, _digest(stream), stream))
 
 
 def decode(content: bytes, classes: Mapping[str, type]) -> Any:
@@ -53,32 +54,24 @@ def decode(content: bytes, classes: Mapping[str, type]) -> Any:
     Raises:
         ValueError: the bytes are damaged, or of another version.
     """
-    try:
-        with ipc.open_stream(content) as reader:
-            metadata = reader.schema.metadata or {}
-            table = reader.read_all()
-        table.validate(full=True)
-        buffers = [value.as_buffer() for value in table["buffers"]]
-    except Exception as error:  # readers of damaged files raise errors of many classes
-        raise ValueError(f"not a stored value: {error}") from error
-    tree = metadata.get(b"tree", b"")
-    if metadata.get(b"format") != _FORMAT or metadata.get(b"digest") != _digest(tree, map(memoryview, buffers)):
+    start = len(_FORMAT) + _DIGEST_BYTES
+    stream = memoryview(content)[start:]
+    if content[:start] != _FORMAT + _digest(stream):
         raise ValueError("a damaged value, or one of another version")
-    return _Reader(classes, buffers).value(json.loads(tree))
+    with ipc.open_stream(stream) as reader:
+        tree = json.loads(reader.schema.metadata[b"tree"])
+        buffers = [value.as_buffer() for value in reader.read_all()["buffers"]]
+    return _Reader(classes, buffers).value(tree)
 
 
-def _digest(tree: bytes, buffers: Any) -> bytes:
-    digest = hashlib.blake2b(tree, digest_size=16)
-    for buffer in buffers:
-        digest.update(len(buffer).to_bytes(8, "big"))
-        digest.update(buffer)
-    return digest.hexdigest().encode()
+def _digest(stream: memoryview) -> bytes:
+    return hashlib.blake2b(stream, digest_size=_DIGEST_BYTES).digest()
 
 
 class _Writer:
     """Turns values into nodes: plain JSON for None, bool, int and text, else [kind, ...]."""
 
-    def __init__(self, classes: Mapping[str, type], buffers: list[memoryview]) -> None:
+    def __init__(self, classes: Mapping[str, type], buffers: list[bytes]) -> None:
         self._names = {kind: name for name, kind in classes.items()}
         self._buffers = buffers
 
@@ -99,7 +92,7 @@ class _Writer:
         if value.dtype.hasobject:
             raise TypeError("arrays of objects cannot be stored")
         stored = _narrowed(value)
-        self._buffers.append(memoryview(np.ascontiguousarray(stored).tobytes()))
+        self._buffers.append(stored.tobytes())
         return [value.dtype.str, list(value.shape), stored.dtype.str]
 
     def pairs(self, value: Mapping[Any, Any]) -> list[Any]:

@@ -37,7 +37,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Hardest:
-    """The hardest rows of each group of a slice, for one model and loss; sorted by group and rank.
+    """The hardest rows of each group of a slice, for one model and loss; by group, and by rank once they are gathered.
 
     Args:
         limit: rows of a group that are kept.
@@ -70,12 +70,12 @@ class Hardest:
         """The hardest rows of a batch; all arrays are [rows] or [rows, width]."""
         count = int(groups.max()) + 1 if len(groups) else 0
         chosen, counts = np.empty((count, limit), dtype=np.int64), np.zeros(count, dtype=np.int64)
-        choose_hardest(losses, reasons, groups, places.order, chosen, counts)
+        choose_hardest(losses, reasons, groups, places.order, chosen, counts, np.full(count, -np.inf))
         if places.rank is not None and is_cut_within_ties(losses, reasons, groups, chosen, counts):
             counts[:] = 0
-            choose_hardest(losses, reasons, groups, places.rank(), chosen, counts)
+            choose_hardest(losses, reasons, groups, places.rank(), chosen, counts, np.full(count, -np.inf))
         rows = chosen[np.arange(limit) < counts[:, np.newaxis]]
-        found = cls(
+        return cls(
             limit,
             groups[rows],
             losses[rows] + 0.0,
@@ -85,7 +85,6 @@ class Hardest:
             labels[rows],
             predictions[rows],
         )
-        return found._ranked()
 
     @classmethod
     def gathered(cls, parts: Sequence[tuple[Hardest, Integers]], _groups: int) -> Hardest:

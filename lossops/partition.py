@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,15 +108,20 @@ def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Out
     if pairing.mode in ("shard", "merge"):
         return _score_closed(pairing, piece, begun)
     tally = _Tally(seen=Seen.none(index.rows) if index else None)
-    state = State.zero(len(pairing.slices))
-    for tables in _aligned(pairing, piece, index, tally):
-        state = state + score_batch(pairing, tables)
-        if not tally.holds:
-            break
+    batches = _while_it_holds(_aligned(pairing, piece, index, tally), tally)
+    state = State.total((score_batch(pairing, tables) for tables in batches), len(pairing.slices))
     rows = sum(run.rows for run in piece.predictions)
     counted: dict[Side, int] = {"predictions": rows} if index else {"predictions": rows, "labels": rows}
     seconds = time.perf_counter() - begun
     return Outcome(state, counted, tally.unaligned, seconds, tally.seen, tally.holds, tally.keys)
+
+
+def _while_it_holds(batches: Iterable[Tables], tally: _Tally) -> Iterator[Tables]:
+    """Yield batches up to the first that shows that rows do not pair by position."""
+    for tables in batches:
+        yield tables
+        if not tally.holds:
+            return
 
 
 def _aligned(pairing: Pairing, piece: Piece, index: LabelIndex | None, tally: _Tally) -> Iterator[Tables]:
@@ -260,11 +265,13 @@ def _score_halves(pairing: Pairing, halves: Mapping[Side, _Half]) -> tuple[State
         other = join(predictions.rows, halves["baseline"].rows, pairing.rule)
         both = np.intersect1d(joined.prediction_rows, other.prediction_rows, assume_unique=True, return_indices=True)
         rows = {"predictions": both[0], "labels": joined.label_rows[both[1]], "baseline": other.label_rows[both[2]]}
-    state = State.zero(len(pairing.slices))
-    for start in range(0, len(rows["predictions"]), pairing.batch_rows):
-        part = slice(start, start + pairing.batch_rows)
-        tables: Tables = {side: halves[side].table.take(pa.array(found[part])) for side, found in rows.items()}
-        state = state + score_batch(pairing, tables)
+
+    def batches() -> Iterator[Tables]:
+        for start in range(0, len(rows["predictions"]), pairing.batch_rows):
+            part = slice(start, start + pairing.batch_rows)
+            yield {side: halves[side].table.take(pa.array(found[part])) for side, found in rows.items()}
+
+    state = State.total((score_batch(pairing, tables) for tables in batches()), len(pairing.slices))
     unaligned = {side: {**joined.unaligned.get(side, {}), "null_key": half.nulls} for side, half in halves.items()}
     return state, unaligned
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import types
 
-from lossops.config import RunConfig
+from lossops.config import DiscoverConfig, RunConfig
 from lossops.data.align import Rule
 from lossops.data.dataset import Dataset, Shard, logical_type, open_dataset
 from lossops.data.keys import Keys, check_key_types, check_order_type, is_ordered, read_keys
@@ -339,6 +339,8 @@ class Plan:
             lines.append(("cost", _describe_cost(pairing)))
         lines += [(task.name, _describe_task(task)) for task in self.pairings[0].tasks]
         lines.append(("slices", ", ".join(" x ".join(one.columns) or "overall" for one in self.pairings[0].slices)))
+        if self.config.discover is not None:
+            lines.append(("discover", _describe_search(self.config.discover)))
         lines.append(("work", f"{_count(self.partitions, 'partition')}"))
         return lines
 
@@ -381,6 +383,13 @@ def _describe_cost(pairing: Pairing) -> str:
     elif pairing.mode in ("shard", "merge", "spill"):
         text += f", holds about {shown_size(2 * pairing.budget.piece * pairing.budget.threads)}"
     return f"{text}; memory {shown_size(pairing.budget.memory)}"
+
+
+def _describe_search(config: DiscoverConfig) -> str:
+    depth = min(config.depth, len(config.columns))
+    passes = depth + config.held_out
+    columns = ", ".join(dict.fromkeys(axis.column for axis in config.axes))
+    return f"conjunctions of up to {_count(depth, 'condition')} on {columns}, in {passes} more pass{'es' * (passes > 1)} over the data at least"
 
 
 def _describe_task(task: Task) -> str:

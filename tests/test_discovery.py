@@ -15,6 +15,7 @@ import pytest
 from lossops.config import parse_config
 from lossops.errors import ConfigError, InputError
 from lossops.evaluation import publish_scores, utc_now
+from lossops.plan import make_plan
 from lossops.report import Report
 from tests.datasets import cut, write_shards
 from tests.here import score_here
@@ -259,3 +260,18 @@ def test_wrong_config(discover: dict[str, Any], message: str) -> None:
 def test_unknown_column(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"discover\.columns: no column 'aa' in .*did you mean 'a'\?"):
         searched(tmp_path, planted(1, 1.0, 50), ["aa"], discover={})
+
+
+def test_check_tells_what_it_costs(tmp_path: Path) -> None:
+    path = write_shards(tmp_path / "data", [pa.Table.from_pandas(planted(1, 1.0, 50), preserve_index=False)])
+    values = {
+        "name": "x",
+        "labels": {"path": path, "label": "y"},
+        "models": {"m": {"path": path, "prediction": "p"}},
+        "losses": ["mean_absolute_error"],
+        "discover": {"columns": ["a", "b", {"column": "age", "bins": [18]}], "depth": 2},
+    }
+    told = dict(make_plan(parse_config(values)).describe())
+    assert (
+        told["discover"] == "conjunctions of up to 2 conditions on a, b, age, in 3 more passes over the data at least"
+    )
