@@ -103,9 +103,10 @@ def _print_json(finished: Finished) -> None:
 def check(config: str, settings: tuple[str, ...]) -> None:
     """Validate a config and its datasets without scoring."""
     from flows.console import print_pairs
+    from lossops.outline import describe
     from lossops.plan import make_plan
 
-    print_pairs(make_plan(_load(config, settings)).describe())
+    print_pairs(describe(make_plan(_load(config, settings))))
     click.echo("Config and datasets are valid.")
 
 

@@ -33,6 +33,7 @@ from lossops.config import RunConfig
 from lossops.engine import Progress, Scores
 from lossops.engine import score as score_plan
 from lossops.evaluation import publish_scores, utc_now
+from lossops.outline import describe
 from lossops.plan import Plan, make_plan
 from lossops.report import Report
 
@@ -140,7 +141,7 @@ def check(config: RunConfig) -> Plan:
     """
     plan = make_plan(config)
     log = get_run_logger()
-    for heading, text in plan.describe():
+    for heading, text in describe(plan):
         log.info("%s: %s", heading, text)
     return plan
 

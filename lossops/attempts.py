@@ -19,9 +19,11 @@ from lossops.data.align import LabelIndex, Seen
 from lossops.errors import InputError, RunError
 from lossops.kernels.checks import Reason
 from lossops.ledger import Entry, Unaligned, make_ledger
+from lossops.modes import replanned
+from lossops.pairing import Mode, Pairing
 from lossops.partition import KeyRange, Outcome, Spilled, index_labels, score_bucket, score_piece, spill_run
 from lossops.pieces import Bucket, Piece, Run, runs_of
-from lossops.plan import Mode, Pairing, Plan, replanned
+from lossops.plan import Plan
 from lossops.progress import Watch
 from lossops.state import State
 from lossops.tasks import SIDES, Side

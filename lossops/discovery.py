@@ -16,7 +16,8 @@ from lossops.comparisons import Contrast, contrast
 from lossops.config import DiscoverConfig
 from lossops.kernels.accumulate import SCORED
 from lossops.losses import BoundLoss
-from lossops.plan import HELD_OUT, SEARCHED, Pairing, Plan, Subset
+from lossops.pairing import HELD_OUT, SEARCHED, Pairing, Subset
+from lossops.plan import Plan
 from lossops.progress import Log, Watch
 from lossops.samples import ONE, Sample, is_weighted
 from lossops.sliceline import Conjunction, Part, Search

@@ -26,6 +26,7 @@ __all__ = [
     "ShardError",
     "nearest",
     "shown",
+    "counted",
 ]
 
 
@@ -125,3 +126,8 @@ def shown(value: object, *, limit: int = 60) -> str:
     """Return a value as an error message prints it, cut to ``limit`` characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words, such as ``1 shard`` or ``2 shards``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

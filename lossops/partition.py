@@ -17,8 +17,8 @@ from lossops.data.spill import SpillFile, open_spill, read_bucket, write_spill
 from lossops.data.storage import open_storage
 from lossops.errors import RunError, ShardError
 from lossops.kernels.hashing import strictly_increasing
+from lossops.pairing import PLACE, Pairing
 from lossops.pieces import Bucket, Piece, Run
-from lossops.plan import PLACE, Pairing
 from lossops.scoring import Tables, score_batch
 from lossops.state import State
 from lossops.tasks import SIDES, Side

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from lossops.kernels.checks import Reason
+from lossops.pairing import Pairing
 from lossops.partition import Outcome
 from lossops.pieces import Bucket, Piece, Run
-from lossops.plan import Pairing, Plan
+from lossops.plan import Plan
 
 __all__ = ["Log", "Progress", "Watch"]
 

@@ -19,7 +19,7 @@ from lossops.histograms import Histogram
 from lossops.kernels.checks import Reason, check_weights
 from lossops.losses import BoundLoss
 from lossops.measures import BoundMeasure
-from lossops.plan import PLACE, Pairing
+from lossops.pairing import PLACE, Pairing
 from lossops.reliability import Reliability
 from lossops.slices import Axis, Categories, Grouping, group_rows, group_some, roll_up
 from lossops.state import Cell, GroupTable, State, count_reasons

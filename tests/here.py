@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from lossops.config import parse_config
-from lossops.plan import Budget, Mode, bounded, make_plan
+from lossops.modes import bounded
+from lossops.pairing import Budget, Mode
+from lossops.plan import make_plan
 from lossops.runs import Scores, score_with
 
 __all__ = ["Here", "score_here"]

@@ -13,6 +13,7 @@ import pytest
 from lossops.config import parse_config
 from lossops.errors import InputError
 from lossops.evaluation import publish_scores, utc_now
+from lossops.outline import describe
 from lossops.plan import make_plan
 from lossops.report import Report
 from tests.datasets import cut, score_table, write_shards
@@ -151,5 +152,5 @@ def test_check_tells_how(frame: pd.DataFrame, tmp_path: Path) -> None:
             }
         )
     )
-    told = dict(plan.describe())
+    told = dict(describe(plan))
     assert told["comparison"] == "m with b, spill: by id in two passes through 2 buckets on disk"

@@ -15,6 +15,7 @@ import pytest
 from lossops.config import parse_config
 from lossops.errors import ConfigError, InputError
 from lossops.evaluation import publish_scores, utc_now
+from lossops.outline import describe
 from lossops.plan import make_plan
 from lossops.report import Report
 from tests.datasets import cut, write_shards
@@ -271,7 +272,7 @@ def test_check_tells_what_it_costs(tmp_path: Path) -> None:
         "losses": ["mean_absolute_error"],
         "discover": {"columns": ["a", "b", {"column": "age", "bins": [18]}], "depth": 2},
     }
-    told = dict(make_plan(parse_config(values)).describe())
+    told = dict(describe(make_plan(parse_config(values))))
     assert (
         told["discover"] == "conjunctions of up to 2 conditions on a, b, age, in 3 more passes over the data at least"
     )

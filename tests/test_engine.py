@@ -21,6 +21,7 @@ import lossops
 from lossops.config import parse_config
 from lossops.engine import Progress, score
 from lossops.errors import RunError
+from lossops.outline import describe
 from lossops.plan import make_plan
 from tests.datasets import cut, score_table, write_shards
 
@@ -161,6 +162,7 @@ LISTENING = """
 import socket, psutil, sys, lossops
 from lossops.config import load_config
 from lossops.engine import score
+from lossops.outline import describe
 from lossops.plan import make_plan
 def look(progress):
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
@@ -184,7 +186,7 @@ def test_a_local_cluster_listens_on_this_machine_only(
 
 
 def test_plan_describes_itself(values: dict[str, Any]) -> None:
-    shown = dict(make_plan(parse_config(values)).describe())
+    shown = dict(describe(make_plan(parse_config(values))))
     assert shown["alignment"].startswith(
         "position: by shard and row, id compared row by row; if one differs, rows are joined"
     )
@@ -194,7 +196,7 @@ def test_plan_describes_itself(values: dict[str, Any]) -> None:
 def test_join_says_how_much_memory_it_takes(values: dict[str, Any], tmp_path: Path) -> None:
     labels = pa.table({"id": np.arange(3000)[::-1], "y": np.zeros(3000)})
     values["labels"]["path"] = write_shards(tmp_path / "reversed", [labels])
-    shown = dict(make_plan(parse_config(values)).describe())
+    shown = dict(describe(make_plan(parse_config(values))))
     assert shown["alignment"] == "broadcast: by id, with all labels in memory"
     assert "holds about 120.1 KiB of labels" in shown["cost"]
 

@@ -14,7 +14,7 @@ import pytest
 
 import lossops
 from lossops.evaluation import publish_scores, utc_now
-from lossops.plan import Budget
+from lossops.pairing import Budget
 from lossops.report import Report
 from tests.datasets import cut, write_shards
 from tests.here import score_here

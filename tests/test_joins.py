@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 
 from lossops.config import parse_config
 from lossops.errors import ConfigError, InputError
-from lossops.plan import Budget, make_plan, replanned
+from lossops.modes import replanned
+from lossops.pairing import Budget
+from lossops.plan import make_plan
 from lossops.runs import Scores
 from tests.datasets import cut, write_shards
 from tests.here import score_here

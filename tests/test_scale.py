@@ -17,9 +17,10 @@ import lossops.attempts
 from lossops.config import parse_config
 from lossops.data.dataset import Dataset, Shard
 from lossops.engine import score
+from lossops.pairing import Pairing
 from lossops.partition import Outcome
 from lossops.pieces import Piece
-from lossops.plan import Pairing, make_plan
+from lossops.plan import make_plan
 from tests.datasets import write_shards
 
 GIBIBYTE = 2**30

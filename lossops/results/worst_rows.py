@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from lossops.data.keys import NO_NUMBER, NO_TEXT
-from lossops.plan import Pairing, shard_id
+from lossops.pairing import Pairing, shard_id
 from lossops.results.cells import Results, Row, place_of
 from lossops.tasks import Task
 
