@@ -15,11 +15,12 @@ from lossops.data.align import LabelIndex, Rows, Seen, build_index, join
 from lossops.data.keys import Keys, read_keys, read_order
 from lossops.data.spill import SpillFile, open_spill, read_bucket, write_spill
 from lossops.data.storage import open_storage
+from lossops.decoding import Tables
 from lossops.errors import RunError, ShardError
 from lossops.kernels.hashing import strictly_increasing
 from lossops.pairing import PLACE, Pairing
 from lossops.pieces import Bucket, Piece, Run
-from lossops.scoring import Tables, score_batch
+from lossops.scoring import score_batch
 from lossops.state import State
 from lossops.tasks import SIDES, Side
 
