@@ -121,7 +121,8 @@ def hidden_text(report: Report) -> str | None:
     if not few:
         return None
     limit = report.run["config"]["min_rows"]
-    return f"Hidden: {few:,} rows of slices below {limit:,} rows, and {others:,} that would give them away."
+    told = f"{few:,} slices below {limit:,} rows, and {others:,} that would give them away"
+    return f"Hidden, counted for each model and loss: {told}."
 
 
 def level(report: Report) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lossops.kernels.accumulate import SCORED
 from lossops.reliability import Reliability
-from lossops.samples import ONE, Exact, Form, Sample, UnitValues
+from lossops.samples import ONE, Exact, Sample, UnitValues, exact_sum
 from lossops.statistics import reach
 
 __all__ = ["Calibration", "calibrations"]
@@ -52,31 +52,36 @@ def calibrations(
         population: all units of the run, see `lossops.samples.Sample.std_error`.
         confidence: level of the intervals.
     """
-    samples: list[list[tuple[int, int, Sample]]] = [[] for _ in range(groups)]
+    gaps = [Exact(0)] * groups
+    result: list[list[Calibration]] = [[] for _ in range(groups)]
     for entry, (group, number) in enumerate(zip(found.groups.tolist(), found.numbers.tolist(), strict=True)):
         sample = Sample.of(found.sums, entry, found.units)
         if sample is not None:
-            samples[group].append((number, int(found.sums.counts[entry, SCORED]), sample))
-    sums, units = found.whole(groups)
-    result: list[list[Calibration]] = [[] for _ in range(groups)]
-    for group, own in enumerate(samples):
-        whole = Sample.of(sums, group, units)
-        if whole is None:
-            continue
-        gap = sum((abs(one.firsts["a"]) for _, _, one in own), Exact(0))
-        rows = int(sums.counts[group, SCORED])
-        result[group].append(_calibration(None, rows, whole, gap, population, confidence))
-        result[group] += [
-            _calibration(number, count, one, abs(one.firsts["a"]), population, confidence) for number, count, one in own
-        ]
+            prediction = exact_sum(*found.prediction(entry))
+            gap = abs(prediction - sample.firsts["x"])
+            gaps[group] = gaps[group] + gap
+            rows = int(found.sums.counts[entry, SCORED])
+            result[group].append(_calibration(number, rows, sample, prediction, gap, population, confidence))
+    whole = found.whole(groups)
+    for entry, group in enumerate(whole.groups.tolist()):
+        sample = Sample.of(whole.sums, entry, whole.units)
+        if sample is not None:
+            prediction, rows = exact_sum(*whole.prediction(entry)), int(whole.sums.counts[entry, SCORED])
+            one = _calibration(None, rows, sample, prediction, gaps[group], population, confidence)
+            result[group].insert(0, one)
     return result
 
 
 def _calibration(
-    number: int | None, rows: int, sample: Sample, gap: Exact, population: UnitValues | None, confidence: float
+    number: int | None,
+    rows: int,
+    sample: Sample,
+    prediction: Exact,
+    gap: Exact,
+    population: UnitValues | None,
+    confidence: float,
 ) -> Calibration:
-    gaps, prediction, weight = (sample.firsts[name] for name in "abv")
-    label = gaps + prediction
+    label, weight = sample.firsts["x"], sample.firsts["d"]
     mean = label.over(weight)
     ends = _interval(sample, mean, population, confidence) or (None, None)
     ratio = prediction.over(label) if label.integer else None
@@ -88,23 +93,13 @@ def _calibration(
 def _interval(
     sample: Sample, mean: float, population: UnitValues | None, confidence: float
 ) -> tuple[float, float] | None:
-    freedom = sample.freedom()
-    gaps, prediction, weight = (sample.firsts[name] for name in "abv")
-    label = Form({"a": weight, "b": weight, "v": -(gaps + prediction)}, weight * weight)
-    error = sample.std_error(label, population)
+    freedom, error = sample.freedom(), sample.mean_error(population) if sample.seconds else None
     if error is None or freedom < 1:
         return None
     spread = mean * (1 - mean)
     # Where every label is the same there is no standard error to go by: as many as there are rows, or units.
-    size = spread / error**2 if error > 0 and spread > 0 else _size(sample)
+    size = spread / error**2 if error > 0 and spread > 0 else sample.size
     squared = reach(freedom, confidence) ** 2
     centre = (mean + squared / (2 * size)) / (1 + squared / size)
     width = math.sqrt(squared * (spread + squared / (4 * size)) / size) / (1 + squared / size)
     return (0.0 if mean == 0 else max(centre - width, 0.0)), (1.0 if mean == 1 else min(centre + width, 1.0))
-
-
-def _size(sample: Sample) -> float:
-    if sample.units is not None:
-        return float(sample.freedom() + 1)
-    weight = sample.firsts["v"]
-    return (weight * weight).over(sample.seconds["vv"])

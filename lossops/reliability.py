@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from lossops.kernels.accumulate import add_values
 from lossops.kernels.dense import dense
+from lossops.kernels.exact import DIGITS, EMPTY_TOP, merge_sums
 from lossops.sums import Sums
 from lossops.units import Units, UnitSums
 
@@ -39,14 +41,17 @@ class Reliability:
     Args:
         bins: number of bins of equal width.
         groups, numbers: int64 [entries], the group and the bin of each entry, increasing.
-        sums: of each entry: pairs of label and probability.
-        units: the same by independent unit, where the run has units.
+        sums: of the labels of each entry.
+        digits, tops: int64 [entries, 1, DIGITS] and [entries, 1], exact sums of the probabilities times the weights.
+        units: sums of the labels by independent unit, where the run has units.
     """
 
     bins: int
     groups: Integers
     numbers: Integers
     sums: Sums
+    digits: Integers
+    tops: Integers
     units: UnitSums | None
 
     @classmethod
@@ -72,15 +77,16 @@ class Reliability:
         """
         numbers = groups * bins + probability_bins(probabilities, bins)
         found, entries = dense(numbers, (int(groups.max()) + 1 if len(groups) else 0) * bins)
-        divisors = None if weights is None else np.where(reasons == 0, weights, 0.0)
-        sums = Sums.zero_pairs(len(found), divided=divisors is not None)
-        sums.add_pairs(labels, probabilities, weights, divisors, reasons, entries)
+        sums = Sums.zero(len(found), weighted=weights is not None)
+        sums.add_rows(labels, weights, reasons, np.zeros(len(labels), dtype=np.uint8), entries)
+        digits, tops = _no_sums(len(found))
+        add_values(probabilities, _NOTHING if weights is None else weights, reasons, entries, digits, tops)
         by_unit = None
         if units is not None:
             layout = UnitSums.entries(entries, units[1], len(units[0].known))
-            values = np.stack([labels - probabilities, probabilities])
-            by_unit = UnitSums.of_rows(layout, units[0], values, weights, divisors, reasons)
-        return cls(bins, *np.divmod(found, bins), sums, by_unit)
+            divisors = None if weights is None else np.where(reasons == 0, weights, 0.0)
+            by_unit = UnitSums.of_rows(layout, units[0], labels[np.newaxis], weights, divisors, reasons)
+        return cls(bins, *np.divmod(found, bins), sums, digits, tops, by_unit)
 
     @classmethod
     def gathered(cls, parts: Sequence[tuple[Reliability, Integers]], groups: int) -> Reliability:
@@ -93,13 +99,27 @@ class Reliability:
         sums = Sums.gathered([(part.sums, at) for (part, _), at in zip(parts, places, strict=True)], len(found))
         by_unit = [(part.units, at) for (part, _), at in zip(parts, places, strict=True) if part.units is not None]
         units = UnitSums.gathered(by_unit, len(found)) if by_unit else None
-        return cls(bins, *np.divmod(found, bins), sums, units)
+        digits, tops = _no_sums(len(found))
+        for (part, _), at in zip(parts, places, strict=True):
+            merge_sums(digits, tops, part.digits, part.tops, at)
+        return cls(bins, *np.divmod(found, bins), sums, digits, tops, units)
 
     def with_buckets(self, buckets: int) -> Reliability:
         """The same with units put together in buckets."""
         return self if self.units is None else replace(self, units=self.units.collapsed(buckets))
 
-    def whole(self, groups: int) -> tuple[Sums, UnitSums | None]:
-        """The sums of each group over all bins."""
-        sums = Sums.gathered([(self.sums, self.groups)], groups)
-        return sums, None if self.units is None else UnitSums.gathered([(self.units, self.groups)], groups)
+    def whole(self, groups: int) -> Reliability:
+        """The same with all bins as one."""
+        numbers = np.zeros_like(self.numbers)
+        return Reliability.gathered([(replace(self, bins=1, numbers=numbers), np.arange(groups))], groups)
+
+    def prediction(self, entry: int) -> tuple[Integers, int]:
+        """The exact sum of the probabilities of an entry: its digits and top."""
+        return self.digits[entry, 0], int(self.tops[entry, 0])
+
+
+_NOTHING = np.empty(0)
+
+
+def _no_sums(entries: int) -> tuple[Integers, Integers]:
+    return np.zeros((entries, 1, DIGITS), dtype=np.int64), np.full((entries, 1), EMPTY_TOP, dtype=np.int64)

@@ -32,7 +32,7 @@ from lossops.kernels.exact import DIGIT_BITS, DIGITS, EXPONENT_BIAS
 from lossops.sums import Sums
 from lossops.units import UnitSums
 
-__all__ = ["ONE", "Exact", "Form", "Sample", "UnitValues", "columns_of", "is_weighted", "root"]
+__all__ = ["ONE", "Exact", "Form", "Sample", "UnitValues", "columns_of", "exact_sum", "is_weighted", "root"]
 
 # The products of weighted rows carry a relative error of about 2**-105; a variance that small is rounding.
 _WEIGHTED_NOISE_BITS = 100
@@ -78,7 +78,8 @@ ONE = Exact(1)
 _TWO = Exact(2)
 
 
-def _exact(digits: npt.NDArray[np.int64], top: int) -> Exact:
+def exact_sum(digits: npt.NDArray[np.int64], top: int) -> Exact:
+    """The number that the digits of a sum are, see `lossops.kernels.exact`."""
     integer = 0
     for digit in digits.tolist():
         integer = (integer << DIGIT_BITS) + digit
@@ -88,7 +89,7 @@ def _exact(digits: npt.NDArray[np.int64], top: int) -> Exact:
 def columns_of(sums: Sums, group: int) -> dict[str, Exact]:
     """Return the sums of a group by the names of their columns."""
     tops = sums.tops[group].tolist()
-    return {name: _exact(sums.digits[group, i], tops[i]) for i, name in enumerate(sums.columns)}
+    return {name: exact_sum(sums.digits[group, i], tops[i]) for i, name in enumerate(sums.columns)}
 
 
 def is_weighted(sums: Sums) -> bool:

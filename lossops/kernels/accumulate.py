@@ -40,6 +40,7 @@ __all__ = [
     "add_divided_block",
     "add_pair_block",
     "add_products",
+    "add_values",
     "add_weighted_pair_block",
     "add_weighted_block",
     "merge_groups",
@@ -317,6 +318,28 @@ def add_products(
             _add_product(x, x_low, y, y_low, digits, tops, groups[i], column)
         else:
             _add_product(losses[i] + 0.0, 0.0, baselines[i], 0.0, digits, tops, groups[i], column)
+
+
+@jit
+def add_values(values: Any, weights: Any, reasons: Any, groups: Any, digits: Any, tops: Any) -> None:
+    """Add only the sum of a block of numbers, without anything else of `add_block`.
+
+    Args:
+        values: float64 [rows], finite where ``reasons`` is 0.
+        weights: float64 [rows], or empty where every weight is 1.
+        reasons, groups: as `add_block`.
+        digits, tops: int64 [groups, 1, DIGITS] and [groups, 1], changed in place.
+    """
+    weighted = weights.shape[0] > 0
+    for i in range(values.shape[0]):
+        if reasons[i] != 0:
+            continue
+        if weighted:
+            high, low = two_product(weights[i], values[i])
+            add_term(high, digits, tops, groups[i], 0)
+            add_term(low, digits, tops, groups[i], 0)
+        else:
+            add_term(values[i], digits, tops, groups[i], 0)
 
 
 @jit
