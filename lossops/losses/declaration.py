@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import inspect
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -293,7 +294,7 @@ SWITCHES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Declaration:
+class Declaration(ABC):
     """What losses of a row and measures of a dataset have in common.
 
     Args:
@@ -326,9 +327,9 @@ class Declaration:
     citation: str
 
     @property
+    @abstractmethod
     def forms(self) -> dict[str | None, Form]:
         """Every form by the switch that asks for it; that of the plain form is None."""
-        raise NotImplementedError
 
     @property
     def settings_read(self) -> frozenset[str]:
