@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -17,13 +19,55 @@ from lossops.histograms import Histogram
 from lossops.pairing import PLACE, Pairing, Subset
 from lossops.reliability import Reliability
 from lossops.slices import Axis, Categories, Grouping, Slice, group_rows, group_some, roll_up
-from lossops.sums import Sums
+from lossops.sums import Stack, Sums
 from lossops.units import UnitSums
 
-__all__ = ["Layout", "by_slice", "groups_of_rows", "lay_out"]
+__all__ = ["Layout", "lay_out"]
 
-Layout = list[tuple[int | None, Grouping]]
 _Part = TypeVar("_Part", Sums, UnitSums, Histogram, Hardest, Reliability)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The groups of a batch.
+
+    Args:
+        slices: for each slice the number of the finer slice whose groups are grouped, or None for rows, and the
+            grouping.
+    """
+
+    slices: tuple[tuple[int | None, Grouping], ...]
+
+    @property
+    def direct(self) -> list[int]:
+        """The slices whose rows are grouped."""
+        return [number for number, (finer, _) in enumerate(self.slices) if finer is None]
+
+    @cached_property
+    def stack(self) -> Stack:
+        """The groups of these slices."""
+        groupings = [self.slices[number][1] for number in self.direct]
+        return Stack.of([one.groups for one in groupings], [len(one.keys) for one in groupings])
+
+    def by_slice(self, direct: Callable[[int], _Part]) -> list[_Part]:
+        """Return something for every slice: directly from rows, or rolled up from a finer slice."""
+        return self.rolled_up([direct(number) for number in self.direct])
+
+    def rolled_up(self, direct: Sequence[_Part]) -> list[_Part]:
+        """Return for every slice what is given for those whose rows are grouped."""
+        found = dict(zip(self.direct, direct, strict=True))
+        # Finer slices first: a slice may be rolled up from one that is itself rolled up.
+        for number in sorted(range(len(self.slices)), key=lambda n: -self.slices[n][1].members.shape[1]):
+            finer, grouping = self.slices[number]
+            if finer is not None:
+                kind = type(found[finer])
+                found[number] = kind.gathered([(found[finer], grouping.groups)], len(grouping.keys))
+        return [found[number] for number in range(len(self.slices))]
+
+    def groups_of_rows(self, number: int) -> npt.NDArray[np.int64]:
+        """The group of each row, also of a slice that was grouped from a finer one."""
+        finer, grouping = self.slices[number]
+        return grouping.groups if finer is None else grouping.groups[self.groups_of_rows(finer)]
 
 
 def _categories(axis: Axis, column: pa.ChunkedArray) -> Categories:
@@ -40,9 +84,6 @@ def lay_out(pairing: Pairing, tables: Tables, rows: int) -> Layout:
         pairing: what the slices are, and which groups a pass of a search is about.
         tables: the batch.
         rows: of it.
-
-    Returns:
-        For each slice the number of the finer slice whose groups are grouped, or None for rows, and the grouping.
     """
     columns = {axis: _categories(axis, tables[source.side][source.column]) for axis, source in pairing.axes.items()}
     if pairing.subset is not None:
@@ -61,7 +102,7 @@ def _lay_out_all(slices: Sequence[Slice], columns: Mapping[Axis, Categories], ro
             layout[number] = None, group_rows(slices[number], columns, rows)
         else:
             layout[number] = best, roll_up(slices[number], columns, slices[best], layout[best][1])
-    return [layout[number] for number in range(len(slices))]
+    return Layout(tuple(layout[number] for number in range(len(slices))))
 
 
 def _lay_out_some(
@@ -69,10 +110,12 @@ def _lay_out_some(
 ) -> Layout:
     """Group the rows that a pass of a search is about by every slice."""
     outside = None if subset.half is None else _half_of_rows(pairing, tables) != subset.half
-    return [
-        (None, group_some(chosen, columns, rows, kept, outside))
-        for chosen, kept in zip(pairing.slices, subset.groups, strict=True)
-    ]
+    return Layout(
+        tuple(
+            (None, group_some(chosen, columns, rows, kept, outside))
+            for chosen, kept in zip(pairing.slices, subset.groups, strict=True)
+        )
+    )
 
 
 def _half_of_rows(pairing: Pairing, tables: Tables) -> npt.NDArray[np.int64]:
@@ -87,21 +130,3 @@ def _half_of_rows(pairing: Pairing, tables: Tables) -> npt.NDArray[np.int64]:
         rows = (place & ((1 << 40) - 1)).astype(np.uint64)
         hashes = Keys(pairing.shard_ids[place >> 40], rows, np.zeros(len(place), dtype=np.bool_)).hashes()
     return (hashes >> np.uint64(40)).astype(np.int64) & 1
-
-
-def by_slice(layout: Layout, direct: Callable[[int], _Part]) -> list[_Part]:
-    """Return something for every slice: directly from rows, or rolled up from a finer slice."""
-    found = {number: direct(number) for number, (finer, _) in enumerate(layout) if finer is None}
-    # Finer slices first: a slice may be rolled up from one that is itself rolled up.
-    for number in sorted(range(len(layout)), key=lambda n: -layout[n][1].members.shape[1]):
-        finer, grouping = layout[number]
-        if finer is not None:
-            kind = type(found[finer])
-            found[number] = kind.gathered([(found[finer], grouping.groups)], len(grouping.keys))
-    return [found[number] for number in range(len(layout))]
-
-
-def groups_of_rows(layout: Layout, number: int) -> npt.NDArray[np.int64]:
-    """The group of each row, also of a slice that was grouped from a finer one."""
-    finer, grouping = layout[number]
-    return grouping.groups if finer is None else grouping.groups[groups_of_rows(layout, finer)]

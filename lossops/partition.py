@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lossops.data.align import LabelIndex, Rows, Seen, build_index, join
-from lossops.data.keys import Keys, read_keys, read_order
+from lossops.data.keys import Keys, ordered_values, read_keys, read_order
 from lossops.data.spill import SpillFile, open_spill, read_bucket, write_spill
 from lossops.data.storage import open_storage
 from lossops.decoding import Tables
@@ -172,7 +172,11 @@ def _look_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally: 
 
 
 def _by_position(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally) -> Tables:
-    if pairing.key:
+    values, other_values = (ordered_values([table[name] for name in pairing.key]) for table in (predictions, labels))
+    if values is not None and other_values is not None:
+        tally.holds = tally.holds and np.array_equal(values, other_values)
+        _follow(values, tally)
+    elif pairing.key:
         keys, others = (read_keys([table[name] for name in pairing.key]) for table in (predictions, labels))
         _compare(keys, others, tally)
         if keys.null.any():
@@ -185,9 +189,14 @@ def _by_position(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tall
 
 def _compare(keys: Keys, others: Keys, tally: _Tally) -> None:
     """Note whether two batches hold the same keys in ascending order, which proves that no key occurs twice."""
-    values = keys.high.view(np.int64)[~keys.null]
+    tally.holds = tally.holds and keys.same(others)
+    _follow(keys.high.view(np.int64)[~keys.null], tally)
+
+
+def _follow(values: npt.NDArray[np.int64], tally: _Tally) -> None:
+    """Note whether keys are ascending and distinct, also after those before."""
     follows = tally.last is None or not len(values) or int(values[0]) > tally.last
-    tally.holds = tally.holds and follows and keys.same(others) and strictly_increasing(values)
+    tally.holds = tally.holds and follows and strictly_increasing(values)
     if len(values):
         tally.first = int(values[0]) if tally.first is None else tally.first
         tally.last = int(values[-1])

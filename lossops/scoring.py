@@ -23,7 +23,7 @@ from lossops.decoding import (
 )
 from lossops.hardest import Hardest, Places
 from lossops.histograms import Histogram
-from lossops.layout import Layout, by_slice, groups_of_rows, lay_out
+from lossops.layout import Layout, lay_out
 from lossops.losses import BoundLoss
 from lossops.measures import BoundMeasure
 from lossops.pairing import PLACE, Pairing
@@ -68,7 +68,8 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
         if pairing.baseline is not None:  # only pairs of losses count here, each by itself counts elsewhere
             continue
         denominators = denominators_of(task, label_numbers(task, tables, decoded)[0], weights, own)
-        sums[task.cell] = _accumulate(layout, values, weights, own, clipped, denominators)
+        found = Sums.of_rows(values, weights, own, clipped, layout.stack, denominators)
+        sums[task.cell] = layout.rolled_up(found)
         if pairing.has_histograms:
             histograms[task.cell] = _histograms(layout, losses[task.cell])
         if places is not None:
@@ -98,7 +99,7 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
                 {cell: chosen[number] for cell, chosen in hardest.items()},
                 {cell: binned[number] for cell, binned in reliability.items()},
             )
-            for number, (_, grouping) in enumerate(layout)
+            for number, (_, grouping) in enumerate(layout.slices)
         ),
         counts,
         measures,
@@ -147,7 +148,7 @@ class _ByUnit:
         units, places = Units.of_rows(hashes, pairing.unit_buckets)
         entries = {
             number: UnitSums.entries(grouping.groups, places, len(units.known))
-            for number, (finer, grouping) in enumerate(layout)
+            for number, (finer, grouping) in enumerate(layout.slices)
             if finer is None
         }
         return cls(layout, units, places, entries)
@@ -160,8 +161,7 @@ class _ByUnit:
         reasons: npt.NDArray[np.uint8],
     ) -> list[UnitSums]:
         """Return the sums of each unit for every slice; the arguments of `lossops.units.UnitSums.of_rows`."""
-        return by_slice(
-            self.layout,
+        return self.layout.by_slice(
             lambda number: UnitSums.of_rows(self.entries[number], self.units, values, weights, divisors, reasons),
         )
 
@@ -192,27 +192,9 @@ def _tables(
     records = measure.records(labels, predictions, weights, reasons)
     clipped = measure.clipped(labels, predictions, reasons)
     return tuple(
-        BinTable.of_records(records, grouping.keys, groups_of_rows(layout, number), reasons, clipped)
-        for number, (_, grouping) in enumerate(layout)
+        BinTable.of_records(records, grouping.keys, layout.groups_of_rows(number), reasons, clipped)
+        for number, (_, grouping) in enumerate(layout.slices)
     )
-
-
-def _accumulate(
-    layout: Layout,
-    losses: npt.NDArray[np.float64],
-    weights: npt.NDArray[np.float64] | None,
-    reasons: npt.NDArray[np.uint8],
-    clipped: npt.NDArray[np.uint8],
-    denominators: npt.NDArray[np.float64] | None,
-) -> list[Sums]:
-    def direct(number: int) -> Sums:
-        grouping = layout[number][1]
-        divided = denominators is not None
-        found = Sums.zero(len(grouping.keys), weighted=weights is not None, divided=divided)
-        found.add_rows(losses, weights, reasons, clipped, grouping.groups, denominators)
-        return found
-
-    return by_slice(layout, direct)
 
 
 def _accumulate_pairs(
@@ -228,26 +210,27 @@ def _accumulate_pairs(
     mine, theirs = (losses[cell].values for cell in cells)
     alike = all(cell in sums and np.array_equal(losses[cell].reasons, pairs.reasons) for cell in cells)
 
+    if alike:
+        ones, twos = ([sums[cell][number] for number in layout.direct] for cell in cells)
+        known = Sums.of_pairs(ones, twos, mine, theirs, weights, pairs.reasons, layout.stack)
+        if known is not None:
+            return layout.rolled_up(known)
+
     def direct(number: int) -> Sums:
-        grouping = layout[number][1]
-        if alike:
-            first, second = (sums[cell][number] for cell in cells)
-            known = Sums.of_pairs(first, second, mine, theirs, weights, pairs.reasons, grouping.groups)
-            if known is not None:
-                return known
+        grouping = layout.slices[number][1]
         found = Sums.zero_pairs(len(grouping.keys), divided=divisors is not None)
         found.add_pairs(mine, theirs, weights, divisors, pairs.reasons, grouping.groups)
         return found
 
-    return by_slice(layout, direct)
+    return layout.by_slice(direct)
 
 
 def _histograms(layout: Layout, losses: _Losses) -> list[Histogram]:
     def direct(number: int) -> Histogram:
-        grouping = layout[number][1]
+        grouping = layout.slices[number][1]
         return Histogram.of_rows(losses.values, losses.reasons, grouping.groups, len(grouping.keys))
 
-    return by_slice(layout, direct)
+    return layout.by_slice(direct)
 
 
 def _places(pairing: Pairing, tables: Tables) -> Places:
@@ -265,10 +248,10 @@ def _hardest(
     limit: int, layout: Layout, losses: _Losses, places: Places, numbers: Sequence[npt.NDArray[np.float64]]
 ) -> list[Hardest]:
     def direct(number: int) -> Hardest:
-        groups = layout[number][1].groups
+        groups = layout.slices[number][1].groups
         return Hardest.of_rows(limit, losses.values, losses.reasons, groups, places, numbers[0], numbers[1])
 
-    return by_slice(layout, direct)
+    return layout.by_slice(direct)
 
 
 def _reliability(
@@ -283,7 +266,7 @@ def _reliability(
     units = None if by_unit is None else (by_unit.units, by_unit.places)
 
     def direct(number: int) -> Reliability:
-        groups = layout[number][1].groups
+        groups = layout.slices[number][1].groups
         return Reliability.of_rows(bins, labels, probabilities, weights, reasons, groups, units)
 
-    return by_slice(layout, direct)
+    return layout.by_slice(direct)

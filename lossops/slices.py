@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from lossops.kernels.dense import dense
+from lossops.kernels.dense import a_row_of_each, dense
 from lossops.state import GroupKey
 
 __all__ = ["OVERALL", "REST", "Axis", "Categories", "Grouping", "Slice", "group_rows", "group_some", "roll_up"]
@@ -46,7 +46,7 @@ class Categories:
     ) -> Categories:
         """From codes into distinct values, and a mask of null rows; a float NaN among the values gets its own rank."""
         keys = [_NAN if isinstance(value, float) and math.isnan(value) else (0, value) for value in values]
-        return cls(np.where(nulls, len(keys), codes), [*keys, _NULL])
+        return cls(np.where(nulls, len(keys), codes) if nulls.any() else codes, [*keys, _NULL])
 
     def only(self, kept: Set[tuple[int, object]]) -> Categories:
         """The same with all other values as one."""
@@ -138,18 +138,21 @@ class Grouping:
 
 
 def _combine(codes: Sequence[npt.NDArray[np.int64]], axes: Sequence[Categories], rows: int) -> Grouping:
-    numbers, size = np.zeros(rows, dtype=np.int64), 1
-    for code, axis in zip(codes, axes, strict=True):
+    if not axes:
+        return Grouping(
+            np.zeros(rows, dtype=np.int64), np.zeros((min(rows, 1), 0), dtype=np.int64), ((),) * min(rows, 1)
+        )
+    numbers, size = codes[0], len(axes[0].keys)
+    for code, axis in zip(codes[1:], axes[1:], strict=True):
         if size * len(axis.keys) >= 1 << 62:  # the product would not fit: number the groups so far anew
             found, numbers = dense(numbers, size)
             size = len(found)
         numbers, size = numbers * len(axis.keys) + code, size * len(axis.keys)
-    _, groups = dense(numbers, size)
-    first = np.zeros(int(groups.max()) + 1 if rows else 0, dtype=np.int64)
-    first[groups] = np.arange(rows)
-    members = np.stack([code[first] for code in codes], axis=1) if codes else np.zeros((len(first), 0), dtype=np.int64)
-    keys = tuple(tuple(axis.keys[code] for axis, code in zip(axes, member, strict=True)) for member in members)
-    return Grouping(groups, members, keys)
+    found, groups = dense(numbers, size)
+    of_each = a_row_of_each(groups, len(found))
+    members = np.stack([code[of_each] for code in codes], axis=1)
+    by_axis = ([axis.keys[code] for code in column] for axis, column in zip(axes, members.T.tolist(), strict=True))
+    return Grouping(groups, members, tuple(zip(*by_axis, strict=True)))
 
 
 def group_rows(chosen: Slice, columns: Mapping[Axis, Categories], rows: int) -> Grouping:

@@ -143,4 +143,7 @@ def _added(
 
 def count_reasons(reasons: Sequence[int] | npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Count rows by reason, int64 [reasons]."""
-    return np.bincount(np.asarray(reasons), minlength=_REASONS).astype(np.int64)
+    found = np.asarray(reasons)
+    if not found.any():  # the usual case, told without counting
+        return np.bincount([0], weights=[len(found)], minlength=_REASONS).astype(np.int64)
+    return np.bincount(found, minlength=_REASONS).astype(np.int64)

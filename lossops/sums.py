@@ -5,12 +5,13 @@ Adding is the only merge, it is exact, and its order does not matter. Nothing is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from lossops.kernels import lanes
 from lossops.kernels.accumulate import (
     CLIPPED,
     COUNTS,
@@ -19,6 +20,7 @@ from lossops.kernels.accumulate import (
     INFINITE,
     OVERFLOWED,
     PAIR_COLUMNS,
+    ROWS,
     SCORED,
     UNWEIGHTED_COLUMNS,
     WEIGHTED_COLUMNS,
@@ -33,11 +35,64 @@ from lossops.kernels.accumulate import (
 )
 from lossops.kernels.exact import DIGITS, EMPTY_TOP
 
-__all__ = ["Sums"]
+__all__ = ["Stack", "Sums"]
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 _COLUMNS = (UNWEIGHTED_COLUMNS, WEIGHTED_COLUMNS)
 _PAIR_COLUMNS = (PAIR_COLUMNS, WEIGHTED_PAIR_COLUMNS)
 _BY_LENGTH = {len(names): names for names in (*_COLUMNS, DIVIDED_COLUMNS, *_PAIR_COLUMNS)}
+
+
+_FEW = 8  # groups; so many copies of a few keep a row from waiting for the one before
+_NOTHING = np.empty(0)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The groups of some rows in several slices, numbered through.
+
+    Args:
+        groups: for each slice int64 [rows], the group of each row.
+        sizes: how many groups each slice has.
+        copies: how many times the groups of each slice are numbered; rows go round among them.
+        numbers: int64 [slices, rows], the number of each row's group.
+        rows: for each slice int64 [groups], its rows.
+    """
+
+    groups: tuple[Integers, ...]
+    sizes: tuple[int, ...]
+    copies: tuple[int, ...]
+    numbers: Integers
+    rows: tuple[Integers, ...]
+
+    @classmethod
+    def of(cls, groups: Sequence[Integers], sizes: Sequence[int]) -> Stack:
+        """Number the groups of slices through."""
+        copies = tuple(_FEW if size <= _FEW else 1 for size in sizes)
+        numbers = np.empty((len(groups), len(groups[0]) if groups else 0), dtype=np.int64)
+        start = 0
+        for place, (own, size, times) in enumerate(zip(groups, sizes, copies, strict=True)):
+            np.add(own, start, out=numbers[place])
+            for copy in range(1, times):
+                numbers[place, copy::times] += copy * size
+            start += times * size
+        rows = tuple(np.bincount(own, minlength=size) for own, size in zip(groups, sizes, strict=True))
+        return cls(tuple(groups), tuple(sizes), copies, numbers, rows)
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return sum(size * times for size, times in zip(self.sizes, self.copies, strict=True))
+
+    def folded(self, totals: Integers, largest: Floats) -> Iterator[tuple[Integers, Floats]]:
+        """Yield for each slice its totals and largest, int64 and float64 [groups, ...], of those of all numbers."""
+        start = 0
+        for size, times in zip(self.sizes, self.copies, strict=True):
+            own = slice(start, start := start + times * size)
+            found, most = (one[own].reshape(times, size, one.shape[1]) for one in (totals, largest))
+            yield found.sum(axis=0), most.max(axis=0)
 
 
 @dataclass(frozen=True)
@@ -112,6 +167,44 @@ class Sums:
         else:
             add_weighted_block(losses, weights, reasons, clipped, groups, *self._arrays)
 
+    @classmethod
+    def of_rows(
+        cls,
+        losses: Floats,
+        weights: Floats | None,
+        reasons: npt.NDArray[np.uint8],
+        clipped: npt.NDArray[np.uint8],
+        stack: Stack,
+        denominators: Floats | None = None,
+    ) -> list[Sums]:
+        """The sums of a block of rows for every slice of a stack, as `add_rows` to nothing; all arrays are [rows]."""
+        weighted = weights is not None
+        found = [cls.zero(size, weighted=weighted, divided=denominators is not None) for size in stack.sizes]
+        if denominators is not None:
+            for sums, groups in zip(found, stack.groups, strict=True):
+                sums.add_rows(losses, weights, reasons, clipped, groups, denominators)
+            return found
+        kind = lanes.WEIGHTED if weighted else lanes.PLAIN
+        totals, largest, odd = _lanes(kind, stack, len(losses))
+        if weights is not None:
+            count, tops = lanes.add_weighted(losses, weights, reasons, clipped, stack.numbers, totals, largest, odd)
+        else:
+            count, tops = lanes.add_plain(losses, reasons, clipped, stack.numbers, totals, largest, odd)
+        left, last = odd[:count], sum(kind)
+        for sums, (own, most), groups, rows in zip(
+            found, stack.folded(totals, largest), stack.groups, stack.rows, strict=True
+        ):
+            size = np.maximum(most.max(axis=1), 0.0)
+            sizes = most[:, 2:] if weighted else np.stack([size, size * size], axis=1)
+            lanes.collect(own, np.ascontiguousarray(sizes), np.array(kind), tops, sums.digits, sums.tops)
+            sums.counts[:, [SCORED, CLIPPED]] = own[:, last : last + 2]
+            sums.extremes[:, 0], sums.extremes[:, 1] = -most[:, 1], most[:, 0]
+            if count:
+                own_weights = None if weights is None else weights[left]
+                sums.add_rows(losses[left], own_weights, reasons[left], clipped[left], groups[left])
+            sums.counts[:, ROWS] = rows
+        return found
+
     def add_pairs(
         self,
         losses: npt.NDArray[np.float64],
@@ -132,28 +225,47 @@ class Sums:
     @classmethod
     def of_pairs(
         cls,
-        one: Sums,
-        two: Sums,
-        losses: npt.NDArray[np.float64],
-        baselines: npt.NDArray[np.float64],
-        weights: npt.NDArray[np.float64] | None,
+        ones: Sequence[Sums],
+        twos: Sequence[Sums],
+        losses: Floats,
+        baselines: Floats,
+        weights: Floats | None,
         reasons: npt.NDArray[np.uint8],
-        groups: npt.NDArray[np.int64],
-    ) -> Sums | None:
+        stack: Stack,
+    ) -> list[Sums] | None:
         """The sums of pairs of which each number by itself has been summed, of the same rows in the same groups.
 
         The result is that of `add_pairs`, from a quarter of the work.
 
         Args:
-            one, two: the sums of the first and the second numbers.
+            ones, twos: for each slice the sums of the first and the second numbers.
             losses, baselines: float64 [rows], these.
-            weights, reasons, groups: [rows], as for `add_rows`.
+            weights, reasons: [rows], as for `add_rows`.
+            stack: the groups of every slice.
 
         Returns:
             None where an infinity or an overflow makes pairs differ from what each is by itself.
         """
-        if one.counts[:, [INFINITE, OVERFLOWED]].any() or two.counts[:, [INFINITE, OVERFLOWED]].any():
+        if any(sums.counts[:, [INFINITE, OVERFLOWED]].any() for sums in (*ones, *twos)):
             return None
+        found = [cls._known_of_pairs(one, two) for one, two in zip(ones, twos, strict=True)]
+        own = _NOTHING if weights is None else weights
+        totals, largest, odd = _lanes(lanes.PRODUCT, stack, len(losses))
+        count, tops = lanes.add_products(losses, baselines, own, reasons, stack.numbers, totals, largest, odd)
+        left = odd[:count]
+        for sums, (lanes_of, most), groups in zip(found, stack.folded(totals, largest), stack.groups, strict=True):
+            column = sums.columns.index("xy")
+            product = cls.zero_of(len(lanes_of), 1)
+            lanes.collect(lanes_of, most[:, :1].copy(), np.array(lanes.PRODUCT), tops, product.digits, product.tops)
+            sums.digits[:, column], sums.tops[:, column] = product.digits[:, 0], product.tops[:, 0]
+            if count:
+                rest = losses[left], baselines[left], own[left] if len(own) else own, reasons[left], groups[left]
+                add_products(*rest, sums.digits, sums.tops, column)
+        return found
+
+    @classmethod
+    def _known_of_pairs(cls, one: Sums, two: Sums) -> Sums:
+        """The sums of pairs as far as those of each number tell them: all but the products."""
         weighted = one.columns != UNWEIGHTED_COLUMNS
         found = cls.zero_pairs(len(one.counts), divided=weighted)
         sources = _SOURCES[one.columns]
@@ -166,13 +278,16 @@ class Sums:
         found.counts[:, CLIPPED] = 0
         if weighted and one.columns != DIVIDED_COLUMNS:
             found.counts[:, DIVIDED] = one.counts[:, SCORED]
-        own = _NOTHING if weights is None else weights
-        column = found.columns.index("xy")
-        add_products(losses, baselines, own, reasons, groups, found.digits, found.tops, column)
         return found
 
 
-_NOTHING = np.empty(0)
+def _lanes(kind: tuple[int, ...], stack: Stack, rows: int) -> tuple[Integers, Floats, Integers]:
+    """Return what the loops of `lossops.kernels.lanes` write to: totals, largest, odd."""
+    width = -(-(sum(kind) + 2) // lanes.LANES) * lanes.LANES
+    largest = np.full((stack.size, lanes.magnitudes_of(kind)), -np.inf)
+    return np.zeros((stack.size, width), dtype=np.int64), largest, np.empty(rows, dtype=np.int64)
+
+
 _WEIGHTED = {"x": "wl", "y": "wl", "x2": "w2l2", "y2": "w2l2"}
 # For sums of single numbers: which of their columns become which of the pairs.
 _SOURCES = {

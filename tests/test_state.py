@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lossops.kernels.checks import Reason
 from lossops.samples import columns_of
 from lossops.state import Cell, GroupTable, State, count_reasons
-from lossops.sums import Sums
+from lossops.sums import Stack, Sums
 from tests.strategies import finite_floats
 
 _CELLS: tuple[Cell, ...] = (("candidate", "huber"), ("baseline", "huber"))
@@ -158,8 +158,10 @@ def test_pairs_from_what_is_known_of_each(kind: str) -> None:
     singles = [Sums.zero(7, weighted=weights is not None, divided=denominators is not None) for _ in range(2)]
     for sums, values in zip(singles, (one, two), strict=True):
         sums.add_rows(values, weights, reasons, clipped, groups, denominators)
-    found = Sums.of_pairs(singles[0], singles[1], one, two, weights, reasons, groups)
-    assert found is not None
+    stack = Stack.of([groups], [7])
+    pairs = Sums.of_pairs(singles[:1], singles[1:], one, two, weights, reasons, stack)
+    assert pairs is not None
+    found = pairs[0]
     expected = Sums.zero_pairs(7, divided=weights is not None)
     divisors = np.where(reasons == 0, weights, 0.0) if kind == "weighted" else denominators
     expected.add_pairs(one, two, weights, divisors, reasons, groups)
@@ -169,4 +171,4 @@ def test_pairs_from_what_is_known_of_each(kind: str) -> None:
         assert columns_of(found, group) == columns_of(expected, group)
     one[17], reasons[17] = np.inf, 0
     singles[0].add_rows(one, weights, reasons, clipped, groups, denominators)
-    assert Sums.of_pairs(singles[0], singles[1], one, two, weights, reasons, groups) is None
+    assert Sums.of_pairs(singles[:1], singles[1:], one, two, weights, reasons, stack) is None

@@ -252,8 +252,10 @@ def categories(column: pa.ChunkedArray) -> Categories:
     found = encoded.dictionary
     if types.is_timestamp(found.type) or types.is_date(found.type):
         found = found.cast(pa.string())
-    codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return Categories.of_values(codes, found.to_pylist(), encoded.is_null().to_numpy(zero_copy_only=False))
+    indices = encoded.indices.fill_null(0) if encoded.indices.null_count else encoded.indices
+    nulls = encoded.is_null().to_numpy(zero_copy_only=False) if encoded.indices.null_count else np.zeros(1, np.bool_)
+    codes = indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return Categories.of_values(codes, found.to_pylist(), nulls)
 
 
 def _encoded(column: pa.Array) -> pa.DictionaryArray:

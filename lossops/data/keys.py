@@ -30,6 +30,7 @@ __all__ = [
     "check_key_types",
     "check_order_type",
     "is_ordered",
+    "ordered_values",
     "read_keys",
     "read_order",
 ]
@@ -181,6 +182,14 @@ def key_ranks(columns: Sequence[pa.ChunkedArray]) -> npt.NDArray[np.int64]:
 def is_ordered(kinds: Sequence[pa.DataType]) -> bool:
     """Whether keys of these columns compare as numbers, so that ascending order proves them distinct."""
     return len(kinds) == 1 and types.is_signed_integer(kinds[0])
+
+
+def ordered_values(columns: Sequence[pa.ChunkedArray]) -> npt.NDArray[np.int64] | None:
+    """Return keys that are one signed integer without nulls as int64 [rows]; None where they are not."""
+    if not is_ordered([column.type for column in columns]) or columns[0].null_count:
+        return None
+    values: npt.NDArray[np.int64] = whole_column(columns[0]).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    return values
 
 
 def read_keys(columns: Sequence[pa.ChunkedArray]) -> Keys:

@@ -44,6 +44,8 @@ __all__ = [
     "add_weighted_pair_block",
     "add_weighted_block",
     "merge_groups",
+    "product_terms",
+    "weighted_terms",
 ]
 
 ROWS, SCORED, CLIPPED, INFINITE, OVERFLOWED, DIVIDED = range(6)
@@ -95,6 +97,27 @@ def add_block(
         add_term(low, digits, tops, group, 1)
 
 
+@inline
+def weighted_terms(loss: float, weight: float) -> Any:
+    """What a row adds to each of the weighted columns: pairs of a float64 and what it lost by rounding."""
+    wl, wl_low = two_product(weight, loss)
+    wl2, w2, w2l, w2l2 = wl * loss, weight * weight, wl * weight, wl * wl
+    return (
+        (wl, wl_low),
+        (wl2, fma(wl, loss, -wl2) + wl_low * loss),
+        (weight, 0.0),
+        (w2, fma(weight, weight, -w2)),
+        (w2l, fma(wl, weight, -w2l) + wl_low * weight),
+        (w2l2, fma(wl, wl, -w2l2) + (wl * wl_low + wl_low * wl)),
+    )
+
+
+@inline
+def _add_pair(term: Any, digits: Any, tops: Any, group: int, column: int) -> None:
+    add_term(term[0], digits, tops, group, column)
+    add_term(term[1], digits, tops, group, column)
+
+
 @jit
 def add_weighted_block(
     losses: Any,
@@ -116,27 +139,18 @@ def add_weighted_block(
         loss, weight = losses[i] + 0.0, weights[i]
         _count(loss, clipped[i], counts, extremes, group)
         add_term(weight, digits, tops, group, 2)
-        wl, wl_low = two_product(weight, loss)
-        if math.isinf(wl):
+        wl, wl2, _, w2, w2l, w2l2 = weighted_terms(loss, weight)
+        if math.isinf(wl[0]):
             counts[group, INFINITE] += 1
             continue
-        add_term(wl, digits, tops, group, 0)
-        add_term(wl_low, digits, tops, group, 0)
-        wl2 = wl * loss
-        w2 = weight * weight
-        w2l = wl * weight
-        w2l2 = wl * wl
-        if math.isinf(wl2) or math.isinf(w2) or math.isinf(w2l) or math.isinf(w2l2):
+        _add_pair(wl, digits, tops, group, 0)
+        if math.isinf(wl2[0]) or math.isinf(w2[0]) or math.isinf(w2l[0]) or math.isinf(w2l2[0]):
             counts[group, OVERFLOWED] += 1
             continue
-        add_term(wl2, digits, tops, group, 1)
-        add_term(fma(wl, loss, -wl2) + wl_low * loss, digits, tops, group, 1)
-        add_term(w2, digits, tops, group, 3)
-        add_term(fma(weight, weight, -w2), digits, tops, group, 3)
-        add_term(w2l, digits, tops, group, 4)
-        add_term(fma(wl, weight, -w2l) + wl_low * weight, digits, tops, group, 4)
-        add_term(w2l2, digits, tops, group, 5)
-        add_term(fma(wl, wl, -w2l2) + 2.0 * wl * wl_low, digits, tops, group, 5)
+        _add_pair(wl2, digits, tops, group, 1)
+        _add_pair(w2, digits, tops, group, 3)
+        _add_pair(w2l, digits, tops, group, 4)
+        _add_pair(w2l2, digits, tops, group, 5)
 
 
 @jit
@@ -296,6 +310,15 @@ def add_weighted_pair_block(
         _add_product(y, y_low, v, 0.0, digits, tops, group, 8)
 
 
+@inline
+def product_terms(loss: float, baseline: float, weight: float) -> Any:
+    """The product of two weighted losses as a float64 and what it lost by rounding."""
+    x, x_low = two_product(weight, loss)
+    y, y_low = two_product(weight, baseline)
+    high, low = two_product(x, y)
+    return high, low + (x * y_low + x_low * y)
+
+
 @jit
 def add_products(
     losses: Any, baselines: Any, weights: Any, reasons: Any, groups: Any, digits: Any, tops: Any, column: int
@@ -312,12 +335,8 @@ def add_products(
     for i in range(losses.shape[0]):
         if reasons[i] != 0:
             continue
-        if weighted:
-            x, x_low = two_product(weights[i], losses[i] + 0.0)
-            y, y_low = two_product(weights[i], baselines[i])
-            _add_product(x, x_low, y, y_low, digits, tops, groups[i], column)
-        else:
-            _add_product(losses[i] + 0.0, 0.0, baselines[i], 0.0, digits, tops, groups[i], column)
+        terms = product_terms(losses[i], baselines[i], weights[i] if weighted else 1.0)
+        _add_pair(terms, digits, tops, groups[i], column)
 
 
 @jit

@@ -31,8 +31,9 @@ def mean_of_elements(formula: Callable[..., float]) -> Fill:
         width = predictions.shape[1]
         if width == 1:
             # Rows that are not to be scored are computed as well: without a branch the compiler can vectorise.
+            one, other = labels.reshape(labels.size), predictions.reshape(predictions.size)
             for i in range(out.shape[0]):
-                out[i] = formula(labels[i, 0], predictions[i, 0], *settings)
+                out[i] = formula(one[i], other[i], *settings)
             return
         for i in range(out.shape[0]):
             total = 0.0
@@ -47,6 +48,11 @@ def any_element(predicate: Callable[..., bool]) -> Fill:
     """Make the loop of ``predicate(label, prediction, *settings)``: 1 where it holds for any element of a row."""
 
     def fill(labels: Any, predictions: Any, settings: Any, reasons: Any, out: Any) -> None:
+        if predictions.shape[1] == 1:
+            one, other = labels.reshape(labels.size), predictions.reshape(predictions.size)
+            for i in range(out.shape[0]):
+                out[i] = predicate(one[i], other[i], *settings)
+            return
         for i in range(out.shape[0]):
             out[i] = 0
             for j in range(predictions.shape[1]):

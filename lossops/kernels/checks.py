@@ -9,11 +9,14 @@ import enum
 import math
 from typing import Any
 
+import numpy as np
+
 from lossops.kernels.jit import inline, jit
 
 __all__ = [
     "Problem",
     "Reason",
+    "all_fit",
     "check_class_index",
     "check_ignored",
     "check_losses",
@@ -63,6 +66,8 @@ class Reason(enum.IntEnum):
         return self not in (Reason.SCORED, Reason.WEIGHT_ZERO, Reason.LABEL_IGNORED)
 
 
+_BLOCK = 1024
+_LARGEST = 1.7976931348623157e308
 # Offsets from a side's first reason, shared by labels and predictions.
 _NULL, _LENGTH, _NAN, _INFINITE, _OUTSIDE = range(5)
 _PROBLEM_WRONG_LENGTH = int(Problem.WRONG_LENGTH)
@@ -122,6 +127,45 @@ def _value_offset(value: float, bounds: Any) -> int:
     if bounds[4] != 0.0 and (value - low) % bounds[4] != 0.0:
         return _OUTSIDE
     return -1
+
+
+@inline
+def _flat_fits(values: Any, bounds: Any) -> bool:
+    """Whether all of some values (float64 [values]) are within bounds whose step is 0 or 1."""
+    low, high = bounds[0], bounds[1]
+    if bounds[5] == 0.0:
+        low, high = max(low, -_LARGEST), min(high, _LARGEST)
+    without_low, without_high = bounds[2] != 0.0, bounds[3] != 0.0
+    fine = True
+    for i in range(values.shape[0]):
+        fine &= (values[i] >= low) & (values[i] <= high)
+    if without_low or without_high:
+        for i in range(values.shape[0]):
+            fine &= ((values[i] > low) | (not without_low)) & ((values[i] < high) | (not without_high))
+    if bounds[4] != 0.0:
+        for i in range(values.shape[0]):
+            fine &= values[i] - low == np.floor(values[i] - low)
+    return fine
+
+
+@jit
+def all_fit(values: Any, problems: Any, bounds: Any) -> bool:
+    """Whether `check_values` would mark no row, found without a branch a value; False where that is not sure.
+
+    Args:
+        values, problems: as for `check_values`.
+        bounds: float64 [1, 6], as there.
+    """
+    if bounds[0, 4] != 0.0 and bounds[0, 4] != 1.0:
+        return False
+    worst = np.uint8(0)
+    for i in range(problems.shape[0]):
+        worst |= problems[i]
+    flat = values.reshape(values.size)
+    for start in range(0, flat.shape[0] if worst == 0 else 0, _BLOCK):
+        if not _flat_fits(flat[start : start + _BLOCK], bounds[0]):
+            return False
+    return bool(worst == 0)
 
 
 @jit

@@ -29,8 +29,11 @@ __all__ = [
     "EXPONENT_BIAS",
     "MAX_TERMS",
     "add_term",
+    "bits_of",
     "fma",
     "merge_sums",
+    "raise_top",
+    "top_of",
     "two_product",
 ]
 
@@ -60,7 +63,7 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _bits(typing_context: Any, value: Any) -> Any:
+def bits_of(typing_context: Any, value: Any) -> Any:
     """Return the 64 bits of a float64 as an unsigned integer."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -85,7 +88,7 @@ def add_term(value: float, digits: Any, tops: Any, group: int, column: int) -> N
         digits: int64 [groups, columns, DIGITS].
         tops: int64 [groups, columns].
     """
-    bits = _bits(value)
+    bits = bits_of(value)
     exponent: Any = np.int64((bits >> _FIELD_SHIFT) & _FIELD_MASK)
     mantissa = bits & _MANTISSA_MASK
     if exponent == 0:
@@ -104,7 +107,7 @@ def add_term(value: float, digits: Any, tops: Any, group: int, column: int) -> N
         low, middle, high = -low, -middle, -high
     top = position + 2
     if top > tops[group, column]:
-        _raise_top(digits[group, column], top - tops[group, column])
+        raise_top(digits[group, column], top - tops[group, column])
         tops[group, column] = top
     place = tops[group, column] - top
     if place < DIGITS:
@@ -116,7 +119,16 @@ def add_term(value: float, digits: Any, tops: Any, group: int, column: int) -> N
 
 
 @inline
-def _raise_top(digits: Any, by: int) -> None:
+def top_of(value: float) -> int:
+    """The position of the highest digit of a float64 that is not 0."""
+    exponent: Any = np.int64((bits_of(value) >> _FIELD_SHIFT) & _FIELD_MASK)
+    position: int = max(exponent, 1) // DIGIT_BITS
+    return position + 2
+
+
+@inline
+def raise_top(digits: Any, by: int) -> None:
+    """Make room for ``by`` higher digits; as many of the lowest are dropped."""
     for place in range(DIGITS - 1, -1, -1):
         digits[place] = digits[place - by] if place >= by else 0
 
@@ -135,7 +147,7 @@ def merge_sums(digits: Any, tops: Any, other_digits: Any, other_tops: Any, group
         for column in range(tops.shape[1]):
             top = other_tops[i, column]
             if top > tops[group, column]:
-                _raise_top(digits[group, column], top - tops[group, column])
+                raise_top(digits[group, column], top - tops[group, column])
                 tops[group, column] = top
             lower = tops[group, column] - top
             for place in range(lower, DIGITS):

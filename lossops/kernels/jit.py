@@ -97,4 +97,4 @@ def inline(function: Function) -> Function:
 
     Unlike a compiled function it may be captured by a loop that is cached on disk: it is pickled by name.
     """
-    return register_jitable(function)  # type: ignore[no-any-return]
+    return register_jitable(forceinline=True)(function)  # type: ignore[no-any-return]

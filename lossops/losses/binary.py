@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from lossops.kernels.elementary import exp, log, log1p, pick
 from lossops.kernels.jit import inline
 from lossops.losses.declaration import LOGITS, UNIT, Curve, Form, Inputs, Interval, Loss, Outlier, Parameter
 
@@ -24,24 +25,22 @@ def binary_term(
 ) -> float:
     """Cross-entropy of one target in [0, 1] and one probability."""
     probability = min(max(prediction, clip_low), 1.0 - clip_high)
-    loss = 0.0
-    if target != 0.0 and pos_weight != 0.0:  # 0 log 0 = 0
-        loss -= pos_weight * (target * max(math.log(probability + binary_log_epsilon), binary_log_floor))
-    if target != 1.0:  # log1p keeps the digits of a small probability
-        loss -= (1.0 - target) * max(math.log1p(binary_log_epsilon - probability), binary_log_floor)
-    return loss
+    # Both terms are computed, so that the loop has no branch; log1p keeps the digits of a small probability.
+    one = pos_weight * (target * max(log(probability + binary_log_epsilon), binary_log_floor))
+    zero = (1.0 - target) * max(log1p(binary_log_epsilon - probability), binary_log_floor)
+    counts_one = (target != 0.0) & (pos_weight != 0.0)  # 0 log 0 = 0
+    return (0.0 - pick(counts_one, one, 0.0)) - pick(target != 1.0, zero, 0.0)
 
 
 @inline
 def binary_term_of_logit(target: float, logit: float, pos_weight: float) -> float:
     """The same of a logit: w t softplus(-z) + (1 - t) softplus(z), with nothing that cancels."""
     for_one, for_zero = pos_weight * target, 1.0 - target
-    linear = 0.0
-    if logit > 0.0 and for_zero != 0.0:  # 0 * inf = 0
-        linear = for_zero * logit
-    elif logit < 0.0 and target != 0.0 and pos_weight != 0.0:
-        linear = pos_weight * (target * -logit)
-    return linear + (for_one + for_zero) * math.log1p(math.exp(-abs(logit)))
+    above = for_zero * logit
+    below = pos_weight * (target * -logit)
+    linear = pick((logit > 0.0) & (for_zero != 0.0), above, 0.0)  # 0 * inf = 0
+    linear = pick((logit < 0.0) & (target != 0.0) & (pos_weight != 0.0), below, linear)
+    return linear + (for_one + for_zero) * log1p(exp(-abs(logit)))
 
 
 @inline
@@ -49,12 +48,11 @@ def outside_limits(
     target: float, prediction: float, clip_low: float, clip_high: float, binary_log_floor: float
 ) -> bool:
     """Whether a convention changes the logarithms of this probability that the target asks for."""
-    if prediction < clip_low or prediction > 1.0 - clip_high:
-        return True
-    return bool(
-        (target != 0.0 and math.log(prediction) < binary_log_floor)
-        or (target != 1.0 and math.log1p(-prediction) < binary_log_floor)
-    )
+    outside = (prediction < clip_low) | (prediction > 1.0 - clip_high)
+    if binary_log_floor == -math.inf:
+        return outside
+    below = (target != 0.0) & (log(prediction) < binary_log_floor)
+    return bool(outside | below | ((target != 1.0) & (log1p(-prediction) < binary_log_floor)))
 
 
 @inline

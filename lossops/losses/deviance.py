@@ -337,6 +337,7 @@ tweedie_nll = Loss(
         formula="-y*p**(1 - power)/(1 - power) + p**(2 - power)/(2 - power)",
         prediction=POSITIVE,
         clipped=_below_tweedie_floor,
+        ulps=8.0,  # a quotient, two powers, a product and two differences, and the mean of a row
     ),
     parameters=(
         Parameter(

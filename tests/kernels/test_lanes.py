@@ -1,0 +1,67 @@
+"""Sums of many slices at once against adding row by row, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lossops.sums import Floats, Stack, Sums
+from tests.kernels.test_exact import same_bits
+
+SIZES = [1, 5, 40, 300]
+RANDOM = np.random.default_rng(0)
+LOSSES = {
+    "errors": lambda rows: np.abs(RANDOM.normal(size=rows)),
+    "squares": lambda rows: RANDOM.normal(size=rows) ** 2,
+    "a wide range": lambda rows: RANDOM.lognormal(sigma=8, size=rows),
+    "every magnitude": lambda rows: RANDOM.normal(size=rows) * 10.0 ** RANDOM.integers(-200, 120, rows),
+    "negative": lambda rows: -RANDOM.random(rows),
+    "zeros of both signs": lambda rows: np.where(RANDOM.random(rows) < 0.5, 0.0, -0.0),
+    "two values": lambda rows: RANDOM.integers(0, 2, rows).astype(np.float64),
+    "infinities": lambda rows: np.where(RANDOM.random(rows) < 0.01, np.inf, -1.0),
+    "subnormal": lambda rows: np.full(rows, 5e-324),
+    "squares that overflow": lambda rows: RANDOM.normal(size=rows) * 1e300,
+}
+WEIGHTS = {
+    "no weights": lambda _rows: None,
+    "weights": lambda rows: RANDOM.random(rows) + 0.1,
+    "weights of 24 bits": lambda rows: RANDOM.random(rows).astype(np.float32).astype(np.float64) + 1e-3,
+    "weights of every magnitude": lambda rows: 10.0 ** RANDOM.integers(-150, 150, rows),
+}
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 255, 256, 257, 3000])
+def test_lanes_give_the_bits_of_adding_row_by_row(loss: str, weight: str, rows: int) -> None:
+    """Losses with counts and extremes, and products of pairs; a tenth of the rows is not scored."""
+    losses, weights = LOSSES[loss](rows), WEIGHTS[weight](rows)
+    reasons = np.where(RANDOM.random(rows) < 0.1, 12, 0).astype(np.uint8)
+    clipped = (RANDOM.random(rows) < 0.3).astype(np.uint8)
+    stack = Stack.of([RANDOM.integers(0, size, rows) for size in SIZES], SIZES)
+    found = Sums.of_rows(losses, weights, reasons, clipped, stack)
+    for sums, groups, size in zip(found, stack.groups, SIZES, strict=True):
+        expected = Sums.zero(size, weighted=weights is not None)
+        expected.add_rows(losses, weights, reasons, clipped, groups)
+        assert same_bits(sums, expected)
+    _check_products(found, losses, weights, reasons, clipped, stack)
+
+
+def _check_products(
+    ones: list[Sums],
+    losses: Floats,
+    weights: Floats | None,
+    reasons: np.ndarray[tuple[int], np.dtype[np.uint8]],
+    clipped: np.ndarray[tuple[int], np.dtype[np.uint8]],
+    stack: Stack,
+) -> None:
+    others = losses[::-1] * 1.125
+    twos = Sums.of_rows(others, weights, reasons, clipped, stack)
+    pairs = Sums.of_pairs(ones, twos, losses, others, weights, reasons, stack)
+    awry = any(sums.counts[:, 3:5].any() for sums in (*ones, *twos))
+    assert (pairs is None) == awry
+    divisors = None if weights is None else np.where(reasons == 0, weights, 0.0)
+    for sums, groups, size in zip(pairs or (), stack.groups, SIZES, strict=False):
+        expected = Sums.zero_pairs(size, divided=weights is not None)
+        expected.add_pairs(losses, others, weights, divisors, reasons, groups)
+        assert same_bits(sums, expected)
