@@ -53,8 +53,11 @@ def lossops(context: click.Context) -> None:
 @_settings
 @click.option("--prefect/--direct", "recorded", default=None, help="record the run in Prefect, or do without")
 @click.option("--fresh", is_flag=True, help="score every row again, also what an earlier run stored")
+@click.option("--profile", is_flag=True, help="print how long each stage took")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
-def run(config: str, settings: tuple[str, ...], recorded: bool | None, fresh: bool, as_json: bool) -> None:
+def run(
+    config: str, settings: tuple[str, ...], recorded: bool | None, fresh: bool, profile: bool, as_json: bool
+) -> None:
     """Score a config now and publish a report.
 
     Recorded as a Prefect flow run when a Prefect server is configured, else run straight in this process.
@@ -64,7 +67,7 @@ def run(config: str, settings: tuple[str, ...], recorded: bool | None, fresh: bo
     chosen = _load(config, settings)
     recorded = is_server_configured() if recorded is None else recorded
     finished = run_recorded(chosen, fresh=fresh) if recorded else run_direct(chosen, fresh=fresh)
-    _print_json(finished) if as_json else _print_summary(finished)
+    _print_json(finished) if as_json else _print_summary(finished, profile=profile)
     finished.report.check_gates()
 
 
@@ -74,10 +77,12 @@ def _load(config: str, settings: tuple[str, ...]) -> RunConfig:
     return load_config(config, settings)
 
 
-def _print_summary(finished: Finished) -> None:
-    from flows.console import print_report
+def _print_summary(finished: Finished, *, profile: bool = False) -> None:
+    from flows.console import print_report, print_stages
 
     print_report(finished.report)
+    if profile:
+        print_stages(finished.report)
     click.echo(finished.note)
 
 

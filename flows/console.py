@@ -184,6 +184,15 @@ def print_pairs(pairs: Sequence[tuple[str, str]], title: str = "") -> None:
     out().print(table)
 
 
+def print_stages(report: Report) -> None:
+    """Print how long each stage of a run took."""
+    from lossops.stages import STAGES
+
+    seconds = report.run.get("stages", {})
+    lines = [(stage, f"{seconds[stage]:8.3f} s  {what}") for stage, what in STAGES.items() if stage in seconds]
+    print_pairs(lines, "where the time went (of workers the sum over their threads)")
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[Progress], None]]:
     """Yield a function that shows how far a run is: a bar on a terminal, else a line every few seconds."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from lossops.partition import KeyRange, Outcome, Spilled, index_labels, score_bu
 from lossops.pieces import Bucket, Piece, Run, runs_of
 from lossops.plan import Plan
 from lossops.progress import Watch
+from lossops.stages import Stopwatch
 from lossops.state import State
 from lossops.tasks import SIDES, Side
 
@@ -71,12 +72,14 @@ class Scored:
         state: merged sums.
         ledger: every row of both datasets.
         shards: what was read.
+        stages: seconds by stage, see `lossops.stages`.
     """
 
     pairing: Pairing
     state: State
     ledger: tuple[Entry, ...]
     shards: tuple[ShardRecord, ...]
+    stages: Mapping[str, float]
 
 
 class _DoesNotHoldError(Exception):
@@ -97,6 +100,7 @@ class _Merged:
     hashes: list[Any] = field(default_factory=list)
     checksums: Counter[str] = field(default_factory=Counter)
     asked: Seen | None = None
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
     def add(self, work: Piece | Bucket, outcome: Outcome) -> None:
         self.state = self.state + outcome.state
@@ -108,6 +112,7 @@ class _Merged:
             self.seconds["predictions", run.number] += outcome.seconds  # type: ignore[assignment]
         self.holds = self.holds and outcome.positions_hold
         self.checksums.update(outcome.checksums)
+        self.watch.seconds.update(outcome.stages)
         if outcome.keys is not None:
             self.ranges.append(outcome.keys)
         if outcome.hashes is not None:
@@ -273,7 +278,8 @@ class Attempt:
                 missing.append(work)
         for (work,), outcome in self.workers.map(function, shared, ((work,) for work in missing)):
             self._take(merged, work, outcome, reused=False)
-            self.store.put(self._digest(_work_text(work), extra), outcome)
+            with merged.watch.during("store"):
+                self.store.put(self._digest(_work_text(work), extra), outcome)
         if merged.pieces != len(works):
             raise RunError(f"{merged.pieces} of {len(works)} partitions came back; nothing is reported")
         return merged
@@ -281,19 +287,20 @@ class Attempt:
     def _take(self, merged: _Merged, work: Piece | Bucket, outcome: Outcome, *, reused: bool) -> None:
         if self.plan.config.on_invalid == "fail":
             _refuse_invalid(self.pairing, work, outcome)
-        merged.add(work, outcome)
+        with merged.watch.during("merge"):
+            merged.add(work, replace(outcome, stages={}) if reused else outcome)
         self.watch.finish(self.number, work, outcome, reused=reused)
 
     def _scored(self, merged: _Merged) -> Scored:
         pairing = self.pairing
         if pairing.baseline is not None:  # every row is accounted for where it is paired with the labels alone
-            return Scored(pairing, merged.state, (), ())
+            return Scored(pairing, merged.state, (), (), merged.watch.seconds)
         if self.plan.config.duplicates == "fail":
             _refuse_duplicates(pairing, merged)
         sides = [_unaligned(pairing, side, merged) for side in SIDES]
         cells = [task.cell for task in pairing.tasks]
         entries = make_ledger(sides, cells, merged.state.reasons)
-        return Scored(pairing, merged.state, tuple(entries), tuple(_records(pairing, merged)))
+        return Scored(pairing, merged.state, tuple(entries), tuple(_records(pairing, merged)), merged.watch.seconds)
 
 
 def _unaligned(pairing: Pairing, side: Side, merged: _Merged) -> Unaligned:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from pyarrow import ipc
 
 __all__ = ["decode", "encode"]
 
-_FORMAT = b"lossops-state-3\n"
+_FORMAT = b"lossops-state-4\n"
 _DIGEST_BYTES = 16
 _SCHEMA = pa.schema([pa.field("buffers", pa.large_binary(), nullable=False)])
 
@@ -82,10 +83,18 @@ class _Writer:
         if type(value) in self._names and is_dataclass(value):
             content = {field.name: self.node(getattr(value, field.name)) for field in fields(value)}
             return ["object", self._names[type(value)], content]
+        if type(value) is tuple:
+            return self.entries(value)
         for kind, (test, write) in _KINDS.items():
             if test(value):
                 return [kind, *write(self, value)]
         raise TypeError(f"{type(value).__name__} cannot be stored")
+
+    def entries(self, value: tuple[Any, ...]) -> list[Any]:
+        """Return the entries of a tuple; of many keys of groups at once."""
+        if value and _are_keys(value):
+            return ["keys", value]
+        return ["tuple", *self.nodes(value)]
 
     def array(self, value: Any) -> list[Any]:
         """Keep the elements of an array apart from the tree."""
@@ -102,6 +111,16 @@ class _Writer:
     def nodes(self, value: Any) -> list[Any]:
         """Return the entries of a sequence."""
         return [self.node(entry) for entry in value]
+
+
+def _are_keys(value: tuple[Any, ...]) -> bool:
+    """Whether entries are tuples of pairs of integers and texts, of which JSON makes lists of lists."""
+    if {*map(type, value)} != {tuple}:
+        return False
+    pairs = [*chain.from_iterable(value)]
+    if {*map(type, pairs)} != {tuple}:
+        return False
+    return {*map(type, chain.from_iterable(pairs))} <= {int, str}
 
 
 def _narrowed(value: Any) -> Any:
@@ -123,7 +142,6 @@ def _is(*kinds: type) -> Callable[[Any], bool]:
 _KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[_Writer, Any], list[Any]]]] = {
     "array": (_is(np.ndarray), lambda writer, value: writer.array(value)),
     "scalar": (lambda value: isinstance(value, np.generic), lambda writer, value: writer.array(np.asarray(value))),
-    "tuple": (_is(tuple), lambda writer, value: writer.nodes(value)),
     "list": (_is(list), lambda writer, value: writer.nodes(value)),
     "dict": (_is(dict), lambda writer, value: writer.pairs(value)),
     "counter": (_is(Counter), lambda writer, value: writer.pairs(value)),
@@ -167,7 +185,8 @@ def _float(text: str) -> float:
     return float.fromhex(text) if "x" in text else float(text)
 
 
-_PLAIN: dict[str, Callable[[str], Any]] = {
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "keys": lambda entries: tuple(tuple(map(tuple, entry)) for entry in entries),
     "float": _float,
     "bytes": bytes.fromhex,
     "moment": dt.datetime.fromisoformat,

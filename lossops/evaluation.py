@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from lossops.results import (
     histogram_table,
     loss_rows,
 )
+from lossops.stages import STAGES
 
 __all__ = ["evaluate", "publish_scores", "utc_now"]
 
@@ -74,7 +76,7 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
     plan = scores.plan
     for dataset in {id(one): one for pair in plan.pairings for one in (pair.predictions, pair.labels)}.values():
         dataset.verify()
-    finished = utc_now()
+    finished, begun = utc_now(), time.perf_counter()
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     results = Results(scores)
     gates = list(gate_rows(results))
@@ -108,6 +110,7 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         "rows": _row_totals(plan),
         "hidden": _hidden(tables["losses"]),
         "alignment": _alignment(plan),
+        "stages": _stages({**scores.stages, "report": time.perf_counter() - begun}),
     }
     return publish(plan.config.output, plan.config.name, run_id, tables, run)
 
@@ -126,6 +129,11 @@ def _hidden(losses: pa.Table) -> dict[str, int]:
 
 def _row_totals(plan: Plan) -> dict[str, int]:
     return {"labels": plan.pairings[0].labels.rows, "predictions": plan.rows}
+
+
+def _stages(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by stage, in the order of a run."""
+    return {stage: round(seconds[stage], 6) for stage in STAGES if seconds.get(stage)}
 
 
 def _alignment(plan: Plan) -> list[dict[str, Any]]:

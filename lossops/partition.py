@@ -21,6 +21,7 @@ from lossops.kernels.hashing import strictly_increasing
 from lossops.pairing import PLACE, Pairing
 from lossops.pieces import Bucket, Piece, Run
 from lossops.scoring import score_batch
+from lossops.stages import Stopwatch
 from lossops.state import State
 from lossops.tasks import SIDES, Side
 
@@ -49,6 +50,7 @@ class Outcome:
         keys: the range of those keys.
         hashes: uint64, increasing: a hash of every key of both sides, where shards are joined with shards.
         checksums: for each side the sum of its hashed keys, where rows went through files.
+        stages: seconds by stage of work, see `lossops.stages`.
     """
 
     state: State
@@ -60,6 +62,7 @@ class Outcome:
     keys: KeyRange | None = None
     hashes: npt.NDArray[np.uint64] | None = None
     checksums: Mapping[Side, int] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class _Tally:
     holds: bool = True
     first: int | None = None
     last: int | None = None
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def keys(self) -> KeyRange | None:
@@ -110,11 +114,22 @@ def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Out
         return _score_closed(pairing, piece, begun)
     tally = _Tally(seen=Seen.none(index.rows) if index else None)
     batches = _while_it_holds(_aligned(pairing, piece, index, tally), tally)
-    state = State.total((score_batch(pairing, tables) for tables in batches), len(pairing.slices))
+    state = _scored(pairing, batches, tally.watch)
     rows = sum(run.rows for run in piece.predictions)
     counted: dict[Side, int] = {"predictions": rows} if index else {"predictions": rows, "labels": rows}
     seconds = time.perf_counter() - begun
-    return Outcome(state, counted, tally.unaligned, seconds, tally.seen, tally.holds, tally.keys)
+    stages = tally.watch.seconds
+    return Outcome(state, counted, tally.unaligned, seconds, tally.seen, tally.holds, tally.keys, stages=stages)
+
+
+def _scored(pairing: Pairing, batches: Iterable[Tables], watch: Stopwatch) -> State:
+    """Return the sums of batches."""
+    states = (score_batch(pairing, tables, watch) for tables in batches)
+    total = State.zero(len(pairing.slices))
+    for number, state in enumerate(states):
+        with watch.during("merge"):
+            total = total + state if number else state
+    return total
 
 
 def _while_it_holds(batches: Iterable[Tables], tally: _Tally) -> Iterator[Tables]:
@@ -126,14 +141,15 @@ def _while_it_holds(batches: Iterable[Tables], tally: _Tally) -> Iterator[Tables
 
 
 def _aligned(pairing: Pairing, piece: Piece, index: LabelIndex | None, tally: _Tally) -> Iterator[Tables]:
-    predictions = _read(pairing, "predictions", piece.predictions[0])
+    watch = tally.watch
+    predictions = watch.each("decode", _read(pairing, "predictions", piece.predictions[0]))
     if index is not None:
         return (_look_up(pairing, table, index, tally) for table in predictions)
     if pairing.mode == "same":
         return ({"predictions": table, "labels": table} for table in predictions)
-    labels = _read(pairing, "labels", piece.labels[0])
+    labels = watch.each("decode", _read(pairing, "labels", piece.labels[0]))
     if pairing.baseline is not None:
-        others = _read(pairing, "baseline", piece.baseline[0])
+        others = watch.each("decode", _read(pairing, "baseline", piece.baseline[0]))
         return (
             dict(zip(pairing.sides, tables, strict=True)) for tables in zip(predictions, labels, others, strict=True)
         )
@@ -156,6 +172,11 @@ def _read(pairing: Pairing, side: Side, run: Run) -> Iterator[pa.Table]:
 
 
 def _look_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally: _Tally) -> Tables:
+    with tally.watch.during("align"):
+        return _looked_up(pairing, predictions, index, tally)
+
+
+def _looked_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally: _Tally) -> Tables:
     found = index.match(read_keys([predictions[name] for name in pairing.key]))
     for reason, mask in (
         ("null_key", found.null_key),
@@ -172,6 +193,11 @@ def _look_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally: 
 
 
 def _by_position(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally) -> Tables:
+    with tally.watch.during("keys"):
+        return _paired(pairing, predictions, labels, tally)
+
+
+def _paired(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally) -> Tables:
     values, other_values = (ordered_values([table[name] for name in pairing.key]) for table in (predictions, labels))
     if values is not None and other_values is not None:
         tally.holds = tally.holds and np.array_equal(values, other_values)
@@ -220,21 +246,23 @@ class _Half:
 
 
 def _score_closed(pairing: Pairing, piece: Piece, begun: float) -> Outcome:
-    halves = {side: _half(pairing, side, piece) for side in SIDES}
-    state, unaligned = _score_halves(pairing, halves)
+    watch = Stopwatch()
+    halves = {side: _half(pairing, side, piece, watch) for side in SIDES}
+    state, unaligned = _score_halves(pairing, halves, watch)
     hashes = None
     if pairing.mode == "shard":
         hashes = np.unique(np.concatenate([half.rows.keys.hashes() for half in halves.values()]))
     counted = {side: half.counted for side, half in halves.items()}
-    return Outcome(state, counted, unaligned, time.perf_counter() - begun, hashes=hashes)
+    seconds = time.perf_counter() - begun
+    return Outcome(state, counted, unaligned, seconds, hashes=hashes, stages=watch.seconds)
 
 
-def _half(pairing: Pairing, side: Side, piece: Piece) -> _Half:
+def _half(pairing: Pairing, side: Side, piece: Piece, watch: Stopwatch) -> _Half:
     runs = piece.predictions if side == "predictions" else piece.labels
     columns = list(pairing.kept_columns(side))
     parts, tables, nulls = [], [], 0
     for run in runs:
-        for table in _read(pairing, side, run):
+        for table in watch.each("decode", _read(pairing, side, run)):
             rows = _rows(pairing, side, table)
             inside, lost = _inside(rows.keys, piece, run)
             nulls += lost
@@ -267,9 +295,12 @@ def _inside(keys: Keys, piece: Piece, run: Run) -> tuple[npt.NDArray[np.int64] |
     return (None if mask.all() else np.flatnonzero(mask)), nulls
 
 
-def _score_halves(pairing: Pairing, halves: Mapping[Side, _Half]) -> tuple[State, dict[Side, dict[str, int]]]:
+def _score_halves(
+    pairing: Pairing, halves: Mapping[Side, _Half], watch: Stopwatch
+) -> tuple[State, dict[Side, dict[str, int]]]:
     predictions, labels = halves["predictions"], halves["labels"]
-    joined = join(predictions.rows, labels.rows, pairing.rule)
+    with watch.during("align"):
+        joined = join(predictions.rows, labels.rows, pairing.rule)
     rows: dict[Side, npt.NDArray[np.int64]] = {"predictions": joined.prediction_rows, "labels": joined.label_rows}
     if "baseline" in halves:
         other = join(predictions.rows, halves["baseline"].rows, pairing.rule)
@@ -281,7 +312,7 @@ def _score_halves(pairing: Pairing, halves: Mapping[Side, _Half]) -> tuple[State
             part = slice(start, start + pairing.batch_rows)
             yield {side: halves[side].table.take(pa.array(found[part])) for side, found in rows.items()}
 
-    state = State.total((score_batch(pairing, tables) for tables in batches()), len(pairing.slices))
+    state = _scored(pairing, watch.each("align", batches()), watch)
     unaligned = {side: {**joined.unaligned.get(side, {}), "null_key": half.nulls} for side, half in halves.items()}
     return state, unaligned
 
@@ -335,7 +366,7 @@ def score_bucket(pairing: Pairing, bucket: Bucket, locations: Mapping[Side, Sequ
         bucket: which rows.
         locations: for each side the files that `spill_run` wrote.
     """
-    begun = time.perf_counter()
+    begun, watch = time.perf_counter(), Stopwatch()
     files = {side: [_opened(location) for location in locations[side]] for side in pairing.sides}
     size = sum(file.size_of(bucket.number) for found in files.values() for file in found)
     parts = max(-(-size // (2 * pairing.budget.piece)), 1)
@@ -343,14 +374,16 @@ def score_bucket(pairing: Pairing, bucket: Bucket, locations: Mapping[Side, Sequ
     counted, checksums = dict.fromkeys(pairing.sides, 0), dict.fromkeys(pairing.sides, 0)
     unaligned: dict[Side, Counter[str]] = {side: Counter() for side in pairing.sides}
     for part in range(parts):
-        halves = {side: _from_files(pairing, side, files[side], bucket, part, parts) for side in pairing.sides}
-        found, reasons = _score_halves(pairing, halves)
+        with watch.during("align"):
+            halves = {side: _from_files(pairing, side, files[side], bucket, part, parts) for side in pairing.sides}
+        found, reasons = _score_halves(pairing, halves, watch)
         state = state + found
         for side, half in halves.items():
             counted[side] += half.counted
             checksums[side] = (checksums[side] + half.rows.checksum) % 2**64
             unaligned[side].update(reasons[side])
-    return Outcome(state, counted, unaligned, time.perf_counter() - begun, checksums=checksums)
+    seconds = time.perf_counter() - begun
+    return Outcome(state, counted, unaligned, seconds, checksums=checksums, stages=watch.seconds)
 
 
 def _opened(location: str) -> SpillFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -44,11 +45,13 @@ class Plan:
         config: of the run.
         pairings: of every dataset of predictions with the labels.
         across: of models with the baseline, where its predictions are in another dataset.
+        seconds: that planning took.
     """
 
     config: RunConfig
     pairings: tuple[Pairing, ...]
     across: tuple[Pairing, ...] = ()
+    seconds: float = 0.0
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -81,6 +84,7 @@ def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None) -
     Raises:
         InputError: a path, column or type does not fit; the message names it and what is allowed.
     """
+    begun = time.perf_counter()
     check_output(config.output)
     labels = _open(config, config.labels.path, quarantined or {})
     opened: dict[tuple[str, ...], Dataset] = {}
@@ -90,7 +94,7 @@ def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None) -
         opened.setdefault(dataset.paths, dataset)
         models.setdefault(dataset.paths, []).append(name)
     pairings = tuple(_pair(config, labels, opened[paths], models[paths]) for paths in opened)
-    return Plan(config, pairings, tuple(_across(config, pairings)))
+    return Plan(config, pairings, tuple(_across(config, pairings)), time.perf_counter() - begun)
 
 
 def _across(config: RunConfig, pairings: Sequence[Pairing]) -> Iterator[Pairing]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lossops.attempts import Attempt, Scored, ShardRecord, Workers
@@ -30,6 +31,7 @@ class Scores:
         shards: what was read.
         reused: partitions whose state was stored by an earlier run.
         discovered: slices that were searched for, by model and loss as configured, the worst first.
+        stages: seconds by stage, see `lossops.stages`.
     """
 
     plan: Plan
@@ -38,6 +40,7 @@ class Scores:
     shards: tuple[ShardRecord, ...]
     reused: int
     discovered: tuple[Discovered, ...]
+    stages: Mapping[str, float]
 
 
 def score_with(
@@ -70,13 +73,15 @@ def _score(workers: Workers, plan: Plan, store: Store, watch: Watch) -> Scores:
     work, run_id = work_folder(plan.config), uuid.uuid4().hex
     done = [Attempt(workers, plan, number, watch, store, work, run_id).run() for number in range(len(plan.pairings))]
     state = State.zero(len(plan.pairings[0].slices))
+    stages: Counter[str] = Counter({"listing": plan.seconds})
     for one in (*done, *_compared(workers, plan, store, watch.log, work, run_id)):
         state = state + one.state
+        stages.update(one.stages)
     ended = replace(plan, pairings=tuple(one.pairing for one in done))
     ledger = tuple(entry for one in done for entry in one.ledger)
     shards = tuple(dict.fromkeys(record for one in done for record in one.shards))
     found = discover(workers, ended, store, watch.log, work, run_id)
-    return Scores(ended, state, ledger, shards, watch.reused, tuple(found))
+    return Scores(ended, state, ledger, shards, watch.reused, tuple(found), stages)
 
 
 def _compared(workers: Workers, plan: Plan, store: Store, log: Log, work: str, run_id: str) -> Iterator[Scored]:

@@ -28,6 +28,7 @@ from lossops.losses import BoundLoss
 from lossops.measures import BoundMeasure
 from lossops.pairing import PLACE, Pairing
 from lossops.reliability import Reliability
+from lossops.stages import Stopwatch
 from lossops.state import Cell, GroupTable, State, count_reasons
 from lossops.sums import Sums
 from lossops.tasks import Comparison, Task
@@ -36,15 +37,22 @@ from lossops.units import Units, UnitSums
 __all__ = ["score_batch"]
 
 
-def score_batch(pairing: Pairing, tables: Tables) -> State:
+def score_batch(pairing: Pairing, tables: Tables, watch: Stopwatch) -> State:
     """Score the aligned rows of a batch.
 
     Args:
         pairing: what is computed from which columns.
         tables: for each side the needed columns; row i of one belongs to row i of the other.
+        watch: counts the time of each stage.
     """
     rows = tables["predictions"].num_rows
-    layout = lay_out(pairing, tables, rows)
+    with watch.during("groups"):
+        layout = lay_out(pairing, tables, rows)
+    with watch.during("accumulate"):
+        return _score_rows(pairing, tables, layout, rows, watch)
+
+
+def _score_rows(pairing: Pairing, tables: Tables, layout: Layout, rows: int, watch: Stopwatch) -> State:
     weights, reasons = weights_of(pairing.weight, tables, rows)
     by_unit = _ByUnit.of_rows(pairing, tables, layout)
     decoded: Decoded = {}
@@ -63,7 +71,8 @@ def score_batch(pairing: Pairing, tables: Tables) -> State:
             measures[task.cell] = _tables(task, task.loss, tables, decoded, layout, weights, own)
             counts[task.cell] = count_reasons(own)
             continue
-        values, clipped = _losses(task, task.loss, tables, decoded, own)
+        with watch.during("losses"):
+            values, clipped = _losses(task, task.loss, tables, decoded, own)
         losses[task.cell] = _Losses(values, own)
         if pairing.baseline is not None:  # only pairs of losses count here, each by itself counts elsewhere
             continue

@@ -5,7 +5,7 @@ Adding is the only merge, it is exact, and its order does not matter. Nothing is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -104,14 +104,6 @@ class State:
     def zero(cls, slices: int) -> State:
         """The state of no rows, for this many slices."""
         return cls(tuple(GroupTable((), {}) for _ in range(slices)), {})
-
-    @classmethod
-    def total(cls, parts: Iterable[State], slices: int) -> State:
-        """The sum of any number of states, of this many slices."""
-        found = None
-        for part in parts:
-            found = part if found is None else found + part
-        return cls.zero(slices) if found is None else found
 
     def __add__(self, other: State) -> State:
         nothing = np.zeros(_REASONS, dtype=np.int64)

@@ -17,7 +17,7 @@ MODULES = sorted([*ROOT.glob("lossops/**/*.py"), *ROOT.glob("flows/**/*.py")])
 
 # A part may import the parts before it. Parts in one row do not see each other, but for the two arrows below.
 LAYERS = (
-    ("errors", "memory", "encoding"),
+    ("errors", "memory", "encoding", "stages"),
     ("kernels",),
     ("losses", "bins", "units", "sums", "histograms", "hardest"),
     ("measures", "reliability"),
@@ -45,6 +45,7 @@ LAYERS = (
 )
 THIRD_PARTY = {
     "errors": set(),
+    "stages": set(),
     "kernels": {"numpy", "numba", "llvmlite", "scipy"},
     "losses": {"numpy"},
     "bins": {"numpy"},
