@@ -145,19 +145,14 @@ def contrast(part: Sample | None, whole: Sample | None, confidence: float, *, co
     difference = (part.firsts["x"] * other.firsts["d"] - other.firsts["x"] * part.firsts["d"]).over(
         part.firsts["d"] * other.firsts["d"]
     )
-    found = Contrast(part.rows, other.rows, mean, other_mean, difference)
+    head = part.rows, other.rows, mean, other_mean, difference
     error = _contrast_error(part, other, complement=complement)
     if error is None:
-        return found
+        return Contrast(*head)
     freedom = min(part.freedom(), other.freedom())
     width = reach(freedom, confidence) * error
-    return replace(
-        found,
-        std_error=error,
-        ci_low=difference - width,
-        ci_high=difference + width,
-        p_value=_p_value(difference, error, freedom),
-    )
+    p_value = _p_value(difference, error, freedom)
+    return Contrast(*head, error, difference - width, difference + width, p_value)
 
 
 def _contrast_error(part: Sample, other: Sample, *, complement: bool) -> float | None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,26 +41,29 @@ _SMALLEST_SQUARE = 2.0**-850  # exact products of float64 need 106 bits above th
 _UNIT_NOISE = 16 * 2.0**-53  # relative, of what is computed from the rounded sums of units
 
 
-@dataclass(frozen=True)
-class Exact:
-    """The number ``integer * 2**exponent``."""
+class Exact(NamedTuple):
+    """The number ``integer * 2**exponent``; a tuple, because a report makes hundreds of thousands of them."""
 
     integer: int
     exponent: int = 0
 
-    def __mul__(self, other: Exact) -> Exact:
-        return Exact(self.integer * other.integer, self.exponent + other.exponent)
+    def __mul__(self, other: Exact) -> Exact:  # type: ignore[override]
+        return Exact(self[0] * other[0], self[1] + other[1])
 
-    def __add__(self, other: Exact) -> Exact:
-        exponent = min(self.exponent, other.exponent)
-        total = (self.integer << (self.exponent - exponent)) + (other.integer << (other.exponent - exponent))
-        return Exact(total, exponent)
+    def __add__(self, other: Exact) -> Exact:  # type: ignore[override]
+        shift = self[1] - other[1]
+        if shift >= 0:
+            return Exact((self[0] << shift) + other[0], other[1])
+        return Exact(self[0] + (other[0] << -shift), self[1])
 
     def __neg__(self) -> Exact:
-        return Exact(-self.integer, self.exponent)
+        return Exact(-self[0], self[1])
 
     def __sub__(self, other: Exact) -> Exact:
-        return self + -other
+        shift = self[1] - other[1]
+        if shift >= 0:
+            return Exact((self[0] << shift) - other[0], other[1])
+        return Exact(self[0] - (other[0] << -shift), self[1])
 
     def __abs__(self) -> Exact:
         return Exact(abs(self.integer), self.exponent)
@@ -188,8 +192,8 @@ class Sample:
         for one, two in combinations_with_replacement(sorted(form.factors), 2):
             term = form.factors[one] * form.factors[two] * self.seconds[one + two]
             term = term if one == two else term * _TWO
-            total, largest = total + term, largest + abs(term)
-        return total, (largest * Exact(1, -_WEIGHTED_NOISE_BITS) if self.rounded else Exact(0))
+            total, largest = total + term, (largest + abs(term) if self.rounded else largest)
+        return total, largest * Exact(1, -_WEIGHTED_NOISE_BITS)
 
     def variance(self, form: Form) -> float | None:
         """The variance of an estimate for independent rows: n/(n - 1) times the sum of squares of its form."""

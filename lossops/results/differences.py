@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import TypeVar
@@ -56,7 +55,7 @@ def _with_adjusted(
     ]
     inner = [one.p_value if chosen.axes else None for chosen, _, one in rows]
     for (chosen, key, one), p_value in zip(rows, adjusted(inner), strict=True):
-        yield {**place(chosen, key), **vars(replace(one, p_adjusted=p_value if chosen.axes else one.p_value))}
+        yield {**place(chosen, key), **vars(one), "p_adjusted": p_value if chosen.axes else one.p_value}
 
 
 def discovered_rows(results: Results) -> Iterator[Row]:

@@ -161,9 +161,8 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str, toler
 def table(name: str, rows: int, measured: Mapping[str, Measured], earlier: Mapping[str, Any]) -> None:
     """Print what was measured, and how it was."""
     out(f"\n{name}: {rows:,} rows\n")
-    out(
-        f"{'':20} {'seconds':>8} {'min':>7} {'max':>7} {'process':>8} {'M rows/s/core':>14} {'MiB':>7} {'ratio':>6}  before\n"
-    )
+    heads = {"seconds": 8, "min": 7, "max": 7, "process": 8, "M rows/s/core": 14, "MiB": 7, "ratio": 6}
+    out(f"{'':20} {' '.join(f'{head:>{width}}' for head, width in heads.items())}  before\n")
     cores = len(os.sched_getaffinity(0))
     base = statistics.median(next(iter(measured.values())).seconds)
     for contender, found in measured.items():

@@ -196,7 +196,8 @@ def columns(side):
 def read(path):
     side = "predictions" if "/predictions/" in path else "labels"
     wanted = columns(side)
-    file = pq.ParquetFile(path, read_dictionary=[one for one in wanted if one not in ("id", "label", "y")])
+    text = [one for one in wanted if "/labels/" in path and one not in ("id", "label", "y")]
+    file = pq.ParquetFile(path, read_dictionary=text)
     for group in range(file.num_row_groups):
         file.read_row_group(group, columns=wanted, use_threads=False)
 def answer():
