@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special, stats
 
-from lossops.samples import Form, Sample, UnitValues, clustered
+from lossops.samples import Exact, Form, Sample, UnitValues, clustered
 from lossops.statistics import reach
 
 __all__ = ["Contrast", "Difference", "adjusted", "compare", "contrast"]
@@ -156,23 +156,25 @@ def contrast(part: Sample | None, whole: Sample | None, confidence: float, *, co
 
 
 def _contrast_error(part: Sample, other: Sample, *, complement: bool) -> float | None:
-    mine, theirs = part.ratio("x", "d"), other.ratio("x", "d")
     if not part.seconds or not other.seconds or min(part.freedom(), other.freedom()) < 1:
         return None
     if part.units is not None and other.units is not None:
-        forms = -other.units.of(theirs)
-        forms[np.searchsorted(other.units.units, part.units.units)] += part.units.of(mine)
+        forms = -other.units.of(other.ratio("x", "d"))
+        forms[np.searchsorted(other.units.units, part.units.units)] += part.units.of(part.ratio("x", "d"))
         return clustered(forms, len(forms))
     one, two = part.mean_variance, other.mean_variance
     if one is None or two is None:
         return None
     if complement:
         return math.sqrt(one + two)
-    return math.sqrt(max(one + two - 2 * _covariance(part, mine, theirs), 0.0))
+    return math.sqrt(max(one + two - 2 * _covariance(part, other), 0.0))
 
 
-def _covariance(part: Sample, mine: Form, theirs: Form) -> float:
-    """The sum over the rows of a part of the product of two forms in x and d."""
+def _covariance(part: Sample, other: Sample) -> float:
+    """The sum over the rows of a part of the product of the linearised means of it and of all rows."""
+    if part.centred is not None:
+        return part.centred.over(Exact(part.rows * part.rows * other.rows))
+    mine, theirs = part.ratio("x", "d"), other.ratio("x", "d")
     x, d = mine.factors["x"], mine.factors["d"]
     y, e = theirs.factors["x"], theirs.factors["d"]
     total = x * y * part.seconds["xx"] + (x * e + d * y) * part.seconds["dx"] + d * e * part.seconds["dd"]

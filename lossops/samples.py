@@ -205,9 +205,19 @@ class Sample:
         return (Exact(self.rows) * total).over(Exact(self.rows - 1) * form.over * form.over)
 
     @cached_property
+    def centred(self) -> Exact | None:
+        """N sum(x^2) - sum(x)^2, where every row counts 1, so that shorter forms of the same numbers hold; else None."""
+        if self.rounded or "x" not in self.firsts or not self.seconds:
+            return None
+        x = self.firsts["x"]
+        return self.firsts["d"] * self.seconds["xx"] - x * x
+
+    @cached_property
     def mean_variance(self) -> float | None:
         """The variance of the mean for independent rows."""
-        return self.variance(self.ratio("x", "d"))
+        if self.centred is None:
+            return self.variance(self.ratio("x", "d"))
+        return self.centred.over(Exact(self.rows * self.rows * (self.rows - 1))) if self.rows > 1 else None
 
     def mean_error(self, population: UnitValues | None) -> float | None:
         """The standard error of the mean, see `std_error`."""

@@ -81,8 +81,10 @@ def beyond(value: float, limit: float, error: float, freedom: int) -> float:
     return min(float(2 * special.stdtr(freedom, (limit - value) / error)), 1.0)
 
 
-def _std(sums: Sums, group: int, columns: Mapping[str, Exact]) -> float | None:
+def _std(sums: Sums, group: int, columns: Mapping[str, Exact], sample: Sample) -> float | None:
     """Return the standard deviation of the losses, None where their squares leave float64."""
+    if sample.centred is not None:
+        return math.sqrt(sample.centred.over(Exact(sample.rows * sample.rows)))
     w, x = columns.get("w", Exact(int(sums.counts[group, SCORED]))), columns["wl"]
     second = columns["wl2"]
     if sums.counts[group, OVERFLOWED] or (second.integer and second.over(ONE) < _SMALLEST_SQUARE):
@@ -113,7 +115,7 @@ def summary_of(sums: Sums, group: int, sample: Sample | None, overall: Sample | 
             return Summary(*head)
         return Summary(*head, mean=math.inf, sum=math.inf, min=low, max=high)
     mean, total = sample.firsts["x"].over(sample.firsts["d"]), sample.firsts["x"].over(ONE)
-    std = _std(sums, group, columns) if sample.seconds else None
+    std = _std(sums, group, columns, sample) if sample.seconds else None
     error, ci_low, ci_high = None, None, None
     if sample.seconds:
         error = sample.mean_error(None if overall is None else overall.units)

@@ -136,16 +136,16 @@ def _flat_fits(values: Any, bounds: Any) -> bool:
     if bounds[5] == 0.0:
         low, high = max(low, -_LARGEST), min(high, _LARGEST)
     without_low, without_high = bounds[2] != 0.0, bounds[3] != 0.0
-    fine = True
+    fitting = 0  # counted, because the compiler makes vector instructions of a sum, but not of a chain of truths
     for i in range(values.shape[0]):
-        fine &= (values[i] >= low) & (values[i] <= high)
+        fitting += (values[i] >= low) & (values[i] <= high)
     if without_low or without_high:
         for i in range(values.shape[0]):
-            fine &= ((values[i] > low) | (not without_low)) & ((values[i] < high) | (not without_high))
+            fitting -= (without_low & (values[i] <= low)) | (without_high & (values[i] >= high))
     if bounds[4] != 0.0:
         for i in range(values.shape[0]):
-            fine &= values[i] - low == np.floor(values[i] - low)
-    return fine
+            fitting -= values[i] - low != np.floor(values[i] - low)
+    return bool(fitting == values.shape[0])
 
 
 @jit
