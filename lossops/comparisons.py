@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special, stats
 
+from lossops.rounding import Doubled, Truths, rounded_quotient
 from lossops.samples import Exact, Form, Sample, UnitValues, clustered
-from lossops.statistics import reach
+from lossops.statistics import Plain, reach, reaches
+from lossops.sums import Sums
 
-__all__ = ["Contrast", "Difference", "adjusted", "compare", "contrast"]
+__all__ = ["Contrast", "Difference", "adjusted", "compare", "contrast", "plain_contrasts"]
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,52 @@ def _covariance(part: Sample, other: Sample) -> float:
     y, e = theirs.factors["x"], theirs.factors["d"]
     total = x * y * part.seconds["xx"] + (x * e + d * y) * part.seconds["dx"] + d * e * part.seconds["dd"]
     return total.over(mine.over * theirs.over)
+
+
+def plain_contrasts(
+    part: Sums, whole: Sums, confidence: float, *, complement: bool
+) -> tuple[dict[str, npt.NDArray[np.generic]], Truths] | None:
+    """Return what `contrast` gives for each group of a slice by name, and for which groups it holds; None: for none.
+
+    Args:
+        part: the slice.
+        whole: all rows, one group.
+        confidence, complement: as for `contrast`.
+    """
+    every = Plain.of(whole)
+    if every is None or not every.usable.all() or not len(every.rows):
+        return None
+    mine = Plain.of(part, int(every.power[0]))
+    if mine is None:
+        return None
+    other = every - mine if complement else every
+    with np.errstate(all="ignore"):
+        (mean, mean_sure), (other_mean, other_sure) = mine.mean(), other.mean()
+        n, m = Doubled.of(mine.rows), Doubled.of(other.rows)
+        difference, sure = rounded_quotient(mine.x * m - other.x * n, n * m, mine.power)
+        (one, one_sure), (two, two_sure) = mine.mean_variance(), other.mean_variance()
+        squared = one + two
+        if not complement:
+            shared, shared_sure = rounded_quotient(mine.centred, n * n * m, 2 * mine.power)
+            squared, sure = np.maximum(squared - 2 * shared, 0.0), sure & shared_sure
+        error = np.sqrt(squared)
+        freedom = np.minimum(mine.rows, other.rows) - 1
+        width = reaches(freedom, confidence) * error
+        p_value = 2 * special.stdtr(freedom, -np.abs(difference / error))
+    sure &= mine.usable & other.usable & mean_sure & other_sure & one_sure & two_sure & (error > 0.0)
+    size = len(mine.rows)
+    found: dict[str, npt.NDArray[np.generic]] = {
+        "rows": mine.rows,
+        "other_rows": np.broadcast_to(other.rows, size),
+        "mean": mean,
+        "other_mean": np.broadcast_to(other_mean, size),
+        "difference": difference,
+        "std_error": error,
+        "ci_low": difference - width,
+        "ci_high": difference + width,
+        "p_value": p_value,
+    }
+    return found, sure & (mine.rows < every.rows)
 
 
 def adjusted(p_values: Sequence[float | None]) -> list[float | None]:

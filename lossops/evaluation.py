@@ -22,12 +22,12 @@ from lossops.results import (
     Results,
     calibration_rows,
     comparison_rows,
-    contrast_rows,
+    contrast_table,
     discovered_rows,
     gate_rows,
     hardest_table,
     histogram_table,
-    loss_rows,
+    loss_table,
 )
 from lossops.stages import STAGES
 
@@ -81,17 +81,16 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
     results = Results(scores)
     gates = list(gate_rows(results))
     rows: dict[str, Iterable[Mapping[str, Any]]] = {
-        "losses": loss_rows(results),
         "comparisons": comparison_rows(results),
-        "contrasts": contrast_rows(results),
         "gates": gates,
         "discovered": discovered_rows(results),
         "calibration": calibration_rows(results),
         "ledger": map(vars, scores.ledger),
         "shards": map(vars, scores.shards),
     }
-    schemas = {**SCHEMAS, "losses": losses_schema(plan.config.quantiles)}
-    tables = {name: pa.Table.from_pylist(list(found), schema=schemas[name]) for name, found in rows.items()}
+    tables = {name: pa.Table.from_pylist(list(found), schema=SCHEMAS[name]) for name, found in rows.items()}
+    tables["losses"] = loss_table(results, losses_schema(plan.config.quantiles))
+    tables["contrasts"] = contrast_table(results, SCHEMAS["contrasts"])
     tables["hardest"] = hardest_table(results, SCHEMAS["hardest"])
     tables["histograms"] = histogram_table(results, SCHEMAS["histograms"])
     run = {

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lossops.histograms import Histogram, middles
 
-__all__ = ["is_heavy_tailed", "quantiles", "squared_skewness"]
+__all__ = ["are_heavy_tailed", "is_heavy_tailed", "quantiles", "squared_skewness"]
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -78,3 +78,8 @@ def is_heavy_tailed(squared: float, size: float) -> bool:
         size: independent observations: rows, weighed down where weights vary, or units.
     """
     return bool(size <= _ROWS_BY_SKEWNESS * squared)
+
+
+def are_heavy_tailed(squared: Floats, sizes: Floats) -> npt.NDArray[np.bool_]:
+    """The same of many groups, bool [groups]."""
+    return np.asarray(sizes <= _ROWS_BY_SKEWNESS * squared)

@@ -206,7 +206,7 @@ class Sample:
 
     @cached_property
     def centred(self) -> Exact | None:
-        """N sum(x^2) - sum(x)^2, where every row counts 1, so that shorter forms of the same numbers hold; else None."""
+        """Return n sum(x^2) - sum(x)^2 where every row counts 1, which shortens the other forms; else None."""
         if self.rounded or "x" not in self.firsts or not self.seconds:
             return None
         x = self.firsts["x"]

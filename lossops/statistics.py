@@ -7,17 +7,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 from scipy import special
 
-from lossops.kernels.accumulate import CLIPPED, INFINITE, OVERFLOWED, ROWS, SCORED
+from lossops.kernels.accumulate import CLIPPED, INFINITE, OVERFLOWED, ROWS, SCORED, UNWEIGHTED_COLUMNS
+from lossops.rounding import Doubled, Floats, Truths, rounded_quotient, value_of
 from lossops.samples import ONE, Exact, Sample, columns_of, is_weighted, root
 from lossops.state import GroupTable
 from lossops.sums import Sums
 
-__all__ = ["CONFIDENCE", "Summary", "beyond", "reach", "samples_of", "summarise", "summary_of"]
+__all__ = [
+    "CONFIDENCE",
+    "Plain",
+    "Summary",
+    "beyond",
+    "plain_summaries",
+    "reach",
+    "reaches",
+    "samples_of",
+    "summarise",
+    "summary_of",
+]
 
 CONFIDENCE = 0.95
 _SMALLEST_SQUARE = 2.0**-850
@@ -69,6 +83,11 @@ class Summary:
 def reach(freedom: int, confidence: float) -> float:
     """How many standard errors the interval reaches to each side: the quantile of Student's t."""
     return float(special.stdtrit(freedom, 0.5 + confidence / 2))
+
+
+def reaches(freedom: npt.NDArray[np.int64], confidence: float) -> Floats:
+    """The same for many, float64 [groups]."""
+    return np.asarray(special.stdtrit(freedom, 0.5 + confidence / 2))
 
 
 def beyond(value: float, limit: float, error: float, freedom: int) -> float:
@@ -135,3 +154,99 @@ def samples_of(table: GroupTable, cell: tuple[str, ...]) -> Sequence[Sample | No
     """Return the sample of each group of a slice, for a model and loss or a comparison."""
     sums, units = table.sums[cell], table.units.get(cell)
     return [Sample.of(sums, group, units) for group in range(len(sums.counts))]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The sums of groups whose rows are independent and count 1 each, as numbers that are computed with all at once.
+
+    Args:
+        rows: int64 [groups], scored rows.
+        x: sums of the losses, over 2**power.
+        xx: sums of their squares, over 4**power.
+        power: int64 [groups].
+        usable: bool [groups], whether this holds of a group; elsewhere all is undefined.
+    """
+
+    rows: npt.NDArray[np.int64]
+    x: Doubled
+    xx: Doubled
+    power: npt.NDArray[np.int64]
+    usable: Truths
+
+    @classmethod
+    def of(cls, sums: Sums, power: int | None = None) -> Plain | None:
+        """The sums of every group of a slice, over one power of two if it is given; None where rows have weights."""
+        if sums.columns != UNWEIGHTED_COLUMNS:
+            return None
+        counts = sums.counts
+        (x, own), (xx, of_squares) = (value_of(sums.digits[:, i], sums.tops[:, i]) for i in range(2))
+        wanted = own if power is None else np.full(len(own), power)
+        usable = (counts[:, SCORED] > 1) & (counts[:, INFINITE] == 0) & (counts[:, OVERFLOWED] == 0)
+        usable &= (np.abs(wanted) < _MOST_POWER) & (np.abs(own - wanted) < _MOST_POWER)
+        wanted = np.where(usable, wanted, 0)
+        with np.errstate(all="ignore"):
+            found = cls(
+                counts[:, SCORED],
+                x.scaled(np.where(usable, own - wanted, 0)),
+                xx.scaled(np.where(usable, of_squares - 2 * wanted, 0)),
+                wanted,
+                usable,
+            )
+            sizes = np.abs(found.x.high), found.xx.high
+            return replace(found, usable=usable & (sizes[0] > _SMALLEST_PLAIN) & (sizes[1] > _SMALLEST_PLAIN))
+
+    def __sub__(self, part: Plain) -> Plain:
+        """The rows that are not in a part; both are over the same power."""
+        rows = self.rows - part.rows
+        usable = self.usable & part.usable & (rows > 1)
+        return Plain(rows, self.x - part.x, self.xx - part.xx, part.power, usable)
+
+    @property
+    def centred(self) -> Doubled:
+        """N sum(x^2) - sum(x)^2, over 4**power."""
+        return Doubled.of(self.rows) * self.xx - self.x * self.x
+
+    def mean(self) -> tuple[Floats, Truths]:
+        """The means, and where they are sure."""
+        return rounded_quotient(self.x, Doubled.of(self.rows), self.power)
+
+    def mean_variance(self) -> tuple[Floats, Truths]:
+        """The variances of the means, and where they are sure."""
+        n = Doubled.of(self.rows)
+        return rounded_quotient(self.centred, n * n * Doubled.of(self.rows - 1), 2 * self.power)
+
+
+_MOST_POWER = 350
+_SMALLEST_PLAIN = 2.0**-100
+
+
+def plain_summaries(sums: Sums, confidence: float) -> tuple[dict[str, npt.NDArray[np.generic]], Truths] | None:
+    """Return what `summary_of` gives for each group by name, and for which groups it holds; None where for none."""
+    plain = Plain.of(sums)
+    if plain is None:
+        return None
+    with np.errstate(all="ignore"):
+        n = Doubled.of(plain.rows)
+        mean, sure = plain.mean()
+        total, total_sure = rounded_quotient(plain.x, Doubled.of(1.0), plain.power)
+        variance, variance_sure = rounded_quotient(plain.centred, n * n, 2 * plain.power)
+        squared, squared_sure = plain.mean_variance()
+        error = np.sqrt(squared)
+        width = reaches(plain.rows - 1, confidence) * error
+        found: dict[str, npt.NDArray[np.generic]] = {
+            "rows": sums.counts[:, ROWS],
+            "rows_valid": plain.rows,
+            "rows_clipped": sums.counts[:, CLIPPED],
+            "weight_sum": plain.rows.astype(np.float64),
+            "mean": mean,
+            "sum": total,
+            "std": np.sqrt(variance),
+            "std_error": error,
+            "ci_low": mean - width,
+            "ci_high": mean + width,
+            "min": sums.extremes[:, 0],
+            "max": sums.extremes[:, 1],
+            "freedom": plain.rows - 1,
+        }
+    return found, plain.usable & sure & total_sure & variance_sure & squared_sure

@@ -1,19 +1,19 @@
 """Merged sums to the rows of the report's tables: by model and loss as configured, overall first, slices by value."""
 
 from lossops.results.cells import Results
-from lossops.results.differences import comparison_rows, contrast_rows, discovered_rows
+from lossops.results.differences import comparison_rows, contrast_table, discovered_rows
 from lossops.results.gating import gate_rows
-from lossops.results.losses import calibration_rows, histogram_table, loss_rows
+from lossops.results.losses import calibration_rows, histogram_table, loss_table
 from lossops.results.worst_rows import hardest_table
 
 __all__ = [
     "Results",
     "calibration_rows",
     "comparison_rows",
-    "contrast_rows",
+    "contrast_table",
     "discovered_rows",
     "gate_rows",
     "hardest_table",
     "histogram_table",
-    "loss_rows",
+    "loss_table",
 ]

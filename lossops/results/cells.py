@@ -8,22 +8,25 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from lossops.calibration import Calibration, calibrations
-from lossops.comparisons import Contrast, Difference, compare, contrast
+from lossops.comparisons import Contrast, Difference, compare, contrast, plain_contrasts
 from lossops.disclosure import Place, hidden_slices
 from lossops.kernels.accumulate import ROWS, SCORED
-from lossops.quantiles import is_heavy_tailed, quantiles, squared_skewness
+from lossops.quantiles import are_heavy_tailed, is_heavy_tailed, quantiles, squared_skewness
 from lossops.runs import Scores
 from lossops.samples import Sample
 from lossops.slices import Slice
 from lossops.state import Cell, GroupKey, GroupTable
-from lossops.statistics import Summary, samples_of, summary_of
+from lossops.statistics import Summary, plain_summaries, samples_of, summary_of
 from lossops.tasks import Comparison, Task
 
 __all__ = ["CellResults", "Results", "Row", "ordered", "place_of"]
 
 Row = dict[str, Any]
+_PLACES = {"slice": pa.string(), "slice_columns": pa.list_(pa.string()), "slice_values": pa.list_(pa.string())}
 
 
 def ordered(keys: Sequence[GroupKey], chosen: Slice) -> list[GroupKey]:
@@ -54,6 +57,7 @@ class Results:
         self.slices: Sequence[Slice] = scores.plan.pairings[0].slices
         self._cells: dict[Cell, CellResults] = {}
         self._hidden: dict[Cell, Mapping[Place, str]] = {}
+        self._places: dict[int, tuple[npt.NDArray[np.int64], pa.Table]] = {}
 
     @property
     def tasks(self) -> list[Task]:
@@ -64,6 +68,16 @@ class Results:
     def comparisons(self) -> list[Comparison]:
         """Every comparison with the baseline."""
         return list(self.plan.comparisons)
+
+    def places(self, number: int) -> tuple[npt.NDArray[np.int64], pa.Table]:
+        """The groups of a slice in the order of the report, and the columns that say what they are."""
+        if number not in self._places:
+            chosen, keys = self.slices[number], self.scores.state.tables[number].keys
+            order = sorted(range(len(keys)), key=keys.__getitem__)
+            rows = [place_of("", "", chosen, keys[group]) for group in order]
+            table = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in _PLACES.items()})
+            self._places[number] = np.array(order, dtype=np.int64), table
+        return self._places[number]
 
     def cell(self, cell: Cell) -> CellResults:
         """The numbers of a model and loss, or a comparison."""
@@ -113,6 +127,7 @@ class CellResults:
         self._samples: dict[int, Sequence[Sample | None]] = {}
         self._summaries: dict[int, dict[GroupKey, Summary]] = {}
         self._differences: dict[int, dict[GroupKey, Difference]] = {}
+        self._skewness: dict[int, npt.NDArray[np.float64] | None] = {}
 
     @cached_property
     def overall(self) -> Sample | None:
@@ -134,8 +149,8 @@ class CellResults:
         """The numbers of each group of a slice."""
         if number not in self._summaries:
             table = self.table(number)
-            counted = table.histograms.get(self._cell)
-            squared = None if counted is None else squared_skewness(counted).tolist()
+            skewness = self._squared_skewness(number)
+            squared = None if skewness is None else skewness.tolist()
             self._summaries[number] = {
                 key: self._summary(table, group, sample, None if squared is None else squared[group])
                 for group, (key, sample) in enumerate(zip(table.keys, self.samples(number), strict=False))
@@ -147,6 +162,58 @@ class CellResults:
         if squared is None or sample is None or found.std_error is None:
             return found
         return replace(found, heavy_tail=is_heavy_tailed(squared, sample.size))
+
+    def summary_of_group(self, number: int, group: int) -> Summary:
+        """The numbers of one group of a slice."""
+        squared = self._squared_skewness(number)
+        own = None if squared is None else float(squared[group])
+        return self._summary(self.table(number), group, self._sample_of(number, group), own)
+
+    def _squared_skewness(self, number: int) -> npt.NDArray[np.float64] | None:
+        """The squared skewness of each group of a slice, where losses are counted in bins."""
+        if number not in self._skewness:
+            counted = self.table(number).histograms.get(self._cell)
+            self._skewness[number] = None if counted is None else squared_skewness(counted)
+        return self._skewness[number]
+
+    def _sample_of(self, number: int, group: int) -> Sample | None:
+        table = self.table(number)
+        return Sample.of(table.sums[self._cell], group, table.units.get(self._cell))
+
+    def _is_plain(self, number: int) -> bool:
+        table = self.table(number)
+        return self._cell in table.sums and self._cell not in table.units and len(table.keys) > 0
+
+    def plain_summaries(self, number: int) -> tuple[Mapping[str, Any], Any] | None:
+        """The numbers of all groups of a slice by name, and for which they hold; None where there are no such."""
+        if not self._is_plain(number):
+            return None
+        table = self.table(number)
+        found, squared = plain_summaries(table.sums[self._cell], self.confidence), self._squared_skewness(number)
+        if found is None or squared is None:
+            return found
+        rows = found[0]["rows_valid"]
+        return {**found[0], "heavy_tail": are_heavy_tailed(squared, rows.astype(np.float64))}, found[1]
+
+    def plain_contrasts(self, number: int, *, complement: bool) -> tuple[Mapping[str, Any], Any] | None:
+        """The contrasts of all groups of a slice by name, and for which they hold; None where there are no such."""
+        if not (self._is_plain(number) and self._is_plain(0)):
+            return None
+        part, whole = (self.table(one).sums[self._cell] for one in (number, 0))
+        return plain_contrasts(part, whole, self.confidence, complement=complement)
+
+    def contrast_of_group(self, number: int, group: int, *, complement: bool) -> Contrast | None:
+        """The contrast of one group of a slice."""
+        return contrast(self._sample_of(number, group), self.overall, self.confidence, complement=complement)
+
+    def quantile_columns(self, number: int, levels: Sequence[float]) -> list[Any]:
+        """Quantiles of loss of each group of a slice: for each level float64 [groups], NaN without a scored row."""
+        table = self.table(number)
+        if self._cell not in table.histograms:
+            return []
+        counted = table.histograms[self._cell]
+        found = quantiles(counted, levels, table.sums[self._cell].extremes)
+        return list(np.where(np.diff(counted.starts)[:, np.newaxis] > 0, found, np.nan).T)
 
     def quantiles(self, number: int, levels: Sequence[float]) -> dict[GroupKey, list[float]]:
         """Quantiles of loss of each group of a slice that has a scored row."""

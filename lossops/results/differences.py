@@ -7,14 +7,19 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
+import numpy as np
+import pyarrow as pa
+
 from lossops.comparisons import Contrast, Difference, adjusted
 from lossops.discovery import Discovered
 from lossops.measures import BoundMeasure
+from lossops.results.blocks import contrast_columns, table_of
 from lossops.results.cells import Results, Row, place_of
 from lossops.slices import Slice
 from lossops.state import Cell, GroupKey
+from lossops.tasks import Task
 
-__all__ = ["comparison_rows", "contrast_rows", "discovered_rows"]
+__all__ = ["comparison_rows", "contrast_table", "discovered_rows"]
 
 _Found = TypeVar("_Found", Difference, Contrast)
 
@@ -27,16 +32,50 @@ def comparison_rows(results: Results) -> Iterator[Row]:
             yield {**row, "baseline": one.baseline.model}
 
 
-def contrast_rows(results: Results) -> Iterator[Row]:
-    """Yield the rows of contrasts.parquet."""
+def contrast_table(results: Results, schema: pa.Schema) -> pa.Table:
+    """Return contrasts.parquet."""
+    parts = [schema.empty_table()]
     for task in results.tasks:
-        if isinstance(task.loss, BoundMeasure):
+        for against in ("overall", "complement") if not isinstance(task.loss, BoundMeasure) else ():
+            part = _contrasts_at_once(results, task, against, schema)
+            if part is None:
+                part = pa.Table.from_pylist(list(_contrast_rows(results, task, against)), schema=schema)
+            parts.append(part)
+    return pa.concat_tables(parts)
+
+
+def _contrast_rows(results: Results, task: Task, against: str) -> Iterator[Row]:
+    cell, place = results.cell(task.cell), partial(place_of, task.model, task.name)
+    found = partial(cell.contrasts, complement=against == "complement")
+    for row in _with_adjusted(results, task.cell, found, place):
+        yield {**row, "against": against}
+
+
+def _contrasts_at_once(results: Results, task: Task, against: str, schema: pa.Schema) -> pa.Table | None:
+    """Return the rows of one loss; None where that does not go."""
+    cell, parts = results.cell(task.cell), []
+    if results.hidden(task.cell):
+        return None
+    for number, chosen in enumerate(results.slices):
+        if not chosen.axes:  # overall is not compared with itself
             continue
-        cell, place = results.cell(task.cell), partial(place_of, task.model, task.name)
-        for against in ("overall", "complement"):
-            found = partial(cell.contrasts, complement=against == "complement")
-            for row in _with_adjusted(results, task.cell, found, place):
-                yield {**row, "against": against}
+        found = contrast_columns(cell, number, complement=against == "complement")
+        if found is None:
+            return None
+        columns, groups = found
+        order, places = results.places(number)
+        at = np.full(len(order), -1, dtype=np.int64)
+        at[groups] = np.arange(len(groups))
+        rows = pa.array(np.flatnonzero(at[order] >= 0))
+        own = {name: values.take(pa.array(at[order]).take(rows)) for name, values in columns.items()}
+        shown = places.take(rows)
+        head = {"model": task.model, "loss": task.name, "against": against}
+        named = dict(zip(shown.column_names, shown.columns, strict=True))
+        parts.append(table_of(schema, len(rows), {**head, **named, **own}))
+    whole = pa.concat_tables([schema.empty_table(), *parts])
+    p_values = adjusted(whole["p_value"].to_pylist())
+    place = schema.get_field_index("p_adjusted")
+    return whole.set_column(place, schema.field(place), pa.array(p_values, pa.float64()))
 
 
 def _with_adjusted(

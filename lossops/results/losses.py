@@ -11,33 +11,59 @@ import pyarrow as pa
 from lossops.histograms import edges
 from lossops.measures import BoundMeasure
 from lossops.report import quantile_name
+from lossops.results.blocks import summary_columns, table_of
 from lossops.results.cells import Results, Row, ordered, place_of
 from lossops.runs import Scores
 from lossops.statistics import Summary
 from lossops.tasks import Task
 
-__all__ = ["calibration_rows", "histogram_table", "loss_rows"]
+__all__ = ["calibration_rows", "histogram_table", "loss_table"]
 
 BINS_TOGETHER = 8  # of histograms.parquet: 8 bins from one power of two to the next
 
 
-def loss_rows(results: Results) -> Iterator[Row]:
-    """Yield the rows of losses.parquet; of hidden slices only what they are, and why they are hidden."""
-    levels = results.plan.config.quantiles
+def loss_table(results: Results, schema: pa.Schema) -> pa.Table:
+    """Return losses.parquet; of hidden slices only what they are, and why they are hidden."""
+    parts = [schema.empty_table()]
     for task in results.tasks:
-        cell, hidden = results.cell(task.cell), results.hidden(task.cell)
-        for number, chosen in enumerate(results.slices):
-            measured = isinstance(task.loss, BoundMeasure)
-            found = _measured(task, results.scores, number) if measured else cell.summaries(number)
-            tails = cell.quantiles(number, levels)
-            for key in ordered(cell.table(number).keys, chosen):
-                kind = "measure" if measured else "loss"
-                place = {**place_of(task.model, task.name, chosen, key), "kind": kind}
-                if (number, key) in hidden:
-                    yield {**place, "hidden": hidden[number, key]}
-                    continue
-                row = {**place, **vars(found.get(key, Summary(0, 0, 0, 0.0)))}
-                yield {**row, **dict(zip(map(quantile_name, levels), tails.get(key, ()), strict=False))}
+        for number in range(len(results.slices)):
+            part = _loss_columns(results, task, number, schema)
+            if part is None:
+                part = pa.Table.from_pylist(list(_loss_rows(results, task, number)), schema=schema)
+            parts.append(part)
+    return pa.concat_tables(parts)
+
+
+def _loss_columns(results: Results, task: Task, number: int, schema: pa.Schema) -> pa.Table | None:
+    """Return the rows of one slice at once; None where that does not go."""
+    cell = results.cell(task.cell)
+    found = None if isinstance(task.loss, BoundMeasure) or results.hidden(task.cell) else summary_columns(cell, number)
+    if found is None:
+        return None
+    levels = results.plan.config.quantiles
+    tails = zip(map(quantile_name, levels), cell.quantile_columns(number, levels), strict=False)
+    numbers = {**found, **{name: pa.array(values, from_pandas=True) for name, values in tails}}
+    order, places = results.places(number)
+    ordered_numbers = {name: values.take(pa.array(order)) for name, values in numbers.items()}
+    head = {"model": task.model, "loss": task.name, "kind": "loss"}
+    named = dict(zip(places.column_names, places.columns, strict=True))
+    return table_of(schema, len(order), {**head, **named, **ordered_numbers})
+
+
+def _loss_rows(results: Results, task: Task, number: int) -> Iterator[Row]:
+    levels, chosen = results.plan.config.quantiles, results.slices[number]
+    cell, hidden = results.cell(task.cell), results.hidden(task.cell)
+    measured = isinstance(task.loss, BoundMeasure)
+    found = _measured(task, results.scores, number) if measured else cell.summaries(number)
+    tails = cell.quantiles(number, levels)
+    for key in ordered(cell.table(number).keys, chosen):
+        kind = "measure" if measured else "loss"
+        place = {**place_of(task.model, task.name, chosen, key), "kind": kind}
+        if (number, key) in hidden:
+            yield {**place, "hidden": hidden[number, key]}
+            continue
+        row = {**place, **vars(found.get(key, Summary(0, 0, 0, 0.0)))}
+        yield {**row, **dict(zip(map(quantile_name, levels), tails.get(key, ()), strict=False))}
 
 
 def calibration_rows(results: Results) -> Iterator[Row]:

@@ -1,0 +1,73 @@
+"""Numbers of all groups of a slice as columns, where they can be computed at once; rows cost far more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lossops.results.cells import CellResults
+
+__all__ = ["Columns", "contrast_columns", "filled", "summary_columns", "table_of"]
+
+Integers = npt.NDArray[np.int64]
+Columns = Mapping[str, pa.Array]
+
+
+def filled(
+    found: Mapping[str, npt.NDArray[np.generic]], sure: npt.NDArray[np.bool_], exact: Callable[[int], object | None]
+) -> tuple[dict[str, pa.Array], npt.NDArray[np.bool_]]:
+    """Return columns whose unsure entries are those of exact results, and which groups have a result at all.
+
+    Args:
+        found: for each name [groups].
+        sure: bool [groups].
+        exact: returns the result of a group, whose attributes are the names, or None.
+    """
+    arrays = {name: np.array(values) for name, values in found.items()}
+    masks = {name: np.zeros(len(sure), dtype=np.bool_) for name in found}
+    present = np.ones(len(sure), dtype=np.bool_)
+    for group in np.flatnonzero(~sure).tolist():
+        one = exact(group)
+        present[group] = one is not None
+        for name, values in arrays.items():
+            value = getattr(one, name, None)
+            masks[name][group] = value is None
+            values[group] = 0 if value is None else value
+    return {name: pa.array(values, mask=masks[name]) for name, values in arrays.items()}, present
+
+
+def summary_columns(cell: CellResults, number: int) -> Columns | None:
+    """Return the numbers of losses.parquet of each group of a slice; None where they come as rows."""
+    found = cell.plain_summaries(number)
+    if found is None:
+        return None
+    columns, present = filled(*found, lambda group: cell.summary_of_group(number, group))
+    return columns if present.all() else None
+
+
+def contrast_columns(cell: CellResults, number: int, *, complement: bool) -> tuple[Columns, Integers] | None:
+    """Return the contrasts of those groups of a slice that have one, and which these are; None where as rows."""
+    found = cell.plain_contrasts(number, complement=complement)
+    if found is None:
+        return None
+    columns, present = filled(*found, lambda group: cell.contrast_of_group(number, group, complement=complement))
+    groups = np.flatnonzero(present)
+    return {name: values.take(pa.array(groups)) for name, values in columns.items()}, groups
+
+
+def table_of(schema: pa.Schema, rows: int, columns: Mapping[str, Any]) -> pa.Table:
+    """Return a table of these columns: arrays, or one value for all rows; what is not given is null."""
+    arrays = []
+    for field in schema:
+        given = columns.get(field.name)
+        if isinstance(given, pa.Array | pa.ChunkedArray):
+            arrays.append(given.cast(field.type))
+        else:
+            arrays.append(
+                pa.nulls(rows, field.type) if given is None else pa.repeat(pa.scalar(given, field.type), rows)
+            )
+    return pa.table(arrays, schema=schema)

@@ -1,0 +1,101 @@
+"""Numbers of all groups at once are those that exact integers give, bit for bit, wherever they are said to be sure."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lossops.comparisons import contrast, plain_contrasts
+from lossops.rounding import Doubled, rounded_quotient, value_of
+from lossops.samples import Sample
+from lossops.statistics import plain_summaries, summary_of
+from lossops.sums import Stack, Sums
+from tests.oracles import value_of_digits
+
+CONFIDENCE = 0.95
+RANDOM = np.random.default_rng(5)
+LOSSES = {
+    "positive": lambda rows: np.abs(RANDOM.normal(size=rows)),
+    "of both signs": lambda rows: RANDOM.normal(size=rows),
+    "far from zero": lambda rows: 1000 + RANDOM.normal(size=rows),
+    "small integers": lambda rows: RANDOM.integers(0, 3, rows).astype(np.float64),
+    "one value": lambda rows: np.full(rows, 0.1),
+    "next to nothing": lambda rows: RANDOM.lognormal(size=rows) * 1e-90,
+    "beyond the range of squares": lambda rows: RANDOM.lognormal(size=rows) * 1e160,
+    "a wide range": lambda rows: RANDOM.lognormal(sigma=10, size=rows),
+    "of 24 bits": lambda rows: RANDOM.random(rows).astype(np.float32).astype(np.float64),
+    "with infinities": lambda rows: np.where(RANDOM.random(rows) < 0.001, np.inf, 1.5),
+}
+# The least share of groups that need no integers, where losses are of this kind and groups are not tiny.
+SURE = {"positive": 0.99, "of both signs": 0.99, "far from zero": 0.9, "small integers": 0.9, "of 24 bits": 0.99}
+
+
+def slices(losses: np.ndarray[tuple[int], np.dtype[np.float64]], groups: int) -> list[Sums]:
+    """The sums of random groups, and of all rows."""
+    rows = len(losses)
+    none = np.zeros(rows, dtype=np.uint8)
+    stack = Stack.of([RANDOM.integers(0, groups, rows), np.zeros(rows, dtype=np.int64)], [groups, 1])
+    return Sums.of_rows(losses, None, none, none, stack)
+
+
+@pytest.mark.parametrize("groups", [1, 60, 2000])
+@pytest.mark.parametrize("name", LOSSES)
+def test_summaries_are_those_of_exact_integers(name: str, groups: int) -> None:
+    """Every number of every group that is sure."""
+    part, _ = slices(LOSSES[name](10_000), groups)
+    found = plain_summaries(part, CONFIDENCE)
+    assert found is not None
+    numbers, sure = found
+    for group in np.flatnonzero(sure).tolist():
+        exact = summary_of(part, group, Sample.of(part, group), None, CONFIDENCE)
+        assert {key: values[group] for key, values in numbers.items()} == {key: getattr(exact, key) for key in numbers}
+    if groups == 60:
+        assert np.mean(sure) >= SURE.get(name, 0.0)
+
+
+@pytest.mark.parametrize("complement", [False, True])
+@pytest.mark.parametrize("groups", [1, 60, 2000])
+@pytest.mark.parametrize("name", LOSSES)
+def test_contrasts_are_those_of_exact_integers(name: str, groups: int, complement: bool) -> None:
+    """Every number of every group that is sure; without a usable overall, none is."""
+    part, whole = slices(LOSSES[name](10_000), groups)
+    found = plain_contrasts(part, whole, CONFIDENCE, complement=complement)
+    numbers, sure = found or ({}, np.zeros(groups, dtype=np.bool_))
+    every = Sample.of(whole, 0)
+    for group in np.flatnonzero(sure).tolist():
+        exact = contrast(Sample.of(part, group), every, CONFIDENCE, complement=complement)
+        assert {key: values[group] for key, values in numbers.items()} == {key: getattr(exact, key) for key in numbers}
+    if groups == 60:
+        assert np.mean(sure) >= SURE.get(name, 0.0)
+
+
+_NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1)
+
+
+@given(st.lists(st.tuples(_NUMBERS, _NUMBERS, st.integers(-80, 80)), min_size=1, max_size=20), _NUMBERS.filter(bool))
+def test_a_sure_quotient_is_the_nearest_float(terms: list[tuple[int, int, int]], divisor: int) -> None:
+    """Of sums of products of any size, which may cancel; the error stays within its bound."""
+    total, exact = Doubled.of(np.zeros(1)), Fraction(0)
+    for one, other, power in terms:
+        factors = Doubled.of(np.array([float(one)])), Doubled.of(np.array([float(other)]))
+        total = total + (factors[0] * factors[1]).scaled(power)
+        exact += Fraction(one) * other * Fraction(2) ** power
+    value = Fraction(float(total.high[0])) + Fraction(float(total.low[0]))
+    assert abs(value - exact) <= Fraction(float(total.error[0]))
+    found, sure = rounded_quotient(total, Doubled.of(float(divisor)))
+    if sure[0]:
+        assert found[0] == float(exact / divisor)
+
+
+def test_values_of_digits() -> None:
+    """The value of a sum's digits, whatever their signs."""
+    part, _ = slices(RANDOM.normal(size=5000) * 1e3, 40)
+    value, power = value_of(part.digits[:, 0], part.tops[:, 0])
+    for group in range(40):
+        exact = value_of_digits(part.digits[group, 0], part.tops[group, 0]) / Fraction(2) ** int(power[group])
+        near = Fraction(float(value.high[group])) + Fraction(float(value.low[group]))
+        assert abs(near - exact) <= Fraction(float(value.error[group]))
