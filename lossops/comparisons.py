@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from lossops.rounding import Doubled, Truths, rounded_quotient
 from lossops.samples import Exact, Form, Sample, UnitValues, clustered
@@ -232,6 +232,10 @@ def plain_contrasts(
 
 def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
     """Adjust p-values for their number, whatever their dependence (Benjamini and Yekutieli 2001, Ann. Stat. 29)."""
-    known = [p for p in p_values if p is not None]
-    found = iter(stats.false_discovery_control(known, method="by").tolist() if known else ())
-    return [None if p is None else float(next(found)) for p in p_values]
+    known = np.array([p for p in p_values if p is not None])
+    order, rank = np.argsort(known), np.arange(1, len(known) + 1)
+    raised = known[order] * (len(known) / rank) * np.sum(1 / rank)
+    found = np.empty_like(known)
+    found[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
+    rest = iter(found.tolist())
+    return [None if p is None else next(rest) for p in p_values]
