@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -186,7 +187,7 @@ def _looked_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally
         tally.unaligned["predictions"][reason] += int(np.count_nonzero(mask))
     asked = found.rows[~(found.null_key | found.no_label)]
     if tally.seen is not None:
-        tally.seen = tally.seen + Seen.of_rows(asked, index.rows)
+        tally.seen.add_rows(asked)
     aligned = found.aligned
     kept = predictions if aligned.all() else predictions.filter(pa.array(aligned))
     return {"predictions": kept, "labels": index.table.take(pa.array(found.rows[aligned]))}
@@ -324,11 +325,11 @@ def index_labels(pairing: Pairing, runs: Sequence[Run]) -> LabelIndex:
         pairing: what is needed of them.
         runs: all of their rows.
     """
-    labels = pairing.labels
-    tables = (table for run in runs for table in _read(pairing, "labels", run))
-    return build_index(
-        tables, pairing.key, pairing.columns("labels"), labels.schema, pairing.rule, pairing.order.get("labels")
-    )
+    labels, columns = pairing.labels, pairing.columns("labels")
+    with ThreadPoolExecutor(pairing.budget.threads) as readers:
+        read = readers.map(lambda run: list(_read(pairing, "labels", run)), runs)
+        tables = (table for found in read for table in found)
+        return build_index(tables, pairing.key, columns, labels.schema, pairing.rule, pairing.order.get("labels"))
 
 
 def spill_run(pairing: Pairing, side: Side, run: Run, location: str, buckets: int) -> Spilled:

@@ -23,6 +23,7 @@ from lossops.kernels.hashing import (
     find_keys,
     group_keys,
     index_size,
+    mark_asked,
     pair_rows,
 )
 
@@ -71,13 +72,9 @@ class Seen:
         size = (rows + 7) // 8
         return cls(np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.uint8))
 
-    @classmethod
-    def of_rows(cls, rows: npt.NDArray[np.int64], labels: int) -> Seen:
-        """From the label rows that one batch asked for, ``ABSENT`` left out, out of this many labels."""
-        asked = np.zeros(labels, dtype=np.uint8)
-        found, counts = np.unique(rows, return_counts=True)
-        asked[found] = np.minimum(counts, 2)
-        return cls(np.packbits(asked > 0), np.packbits(asked > 1))
+    def add_rows(self, rows: npt.NDArray[np.int64]) -> None:
+        """Add the label rows that a batch asked for, ``ABSENT`` left out, in place."""
+        mark_asked(rows, self.once, self.twice)
 
     def __add__(self, other: Seen) -> Seen:
         return Seen(self.once | other.once, self.twice | other.twice | (self.once & other.once))

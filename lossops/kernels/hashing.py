@@ -25,6 +25,7 @@ __all__ = [
     "hash_bytes",
     "hash_keys",
     "index_size",
+    "mark_asked",
     "pair_rows",
     "sort_by_bucket",
     "strictly_increasing",
@@ -301,3 +302,19 @@ def _increasing(values: Any) -> bool:
 def strictly_increasing(values: npt.NDArray[np.int64]) -> bool:
     """Whether each value is larger than the one before; int64 [rows]."""
     return bool(_increasing(values))
+
+
+@jit
+def mark_asked(rows: Any, once: Any, twice: Any) -> None:
+    """Mark rows that are asked for, and those that were marked before.
+
+    Args:
+        rows: int64 [asked].
+        once, twice: uint8 [(all rows + 7) / 8], one bit a row, the highest first; changed in place.
+    """
+    for i in range(rows.shape[0]):
+        place, bit = rows[i] >> 3, np.uint8(128 >> (rows[i] & 7))
+        if once[place] & bit:
+            twice[place] |= bit
+        else:
+            once[place] |= bit
