@@ -1,6 +1,6 @@
 """Looks for known vulnerabilities of the locked dependencies. Fails if there is one; says so if nobody could be asked.
 
-pip-audit by itself calls it a success when its service knows none of the packages, as an index without that service does.
+pip-audit by itself calls it a success when the service knows none of the packages, as an index without one does.
 """
 
 from __future__ import annotations
