@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import socket
 import ssl
 import subprocess
@@ -24,7 +25,7 @@ import lossops
 from flows import cli
 from tests import compose
 from tests.datasets import cut, write_shards
-from tests.topology import PASSWORDS, Topology, postgres_programs
+from tests.topology import PASSWORDS, PATH, Topology, postgres_programs
 
 pytestmark = pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")
 
@@ -147,6 +148,34 @@ def test_certificates_are_kept_until_they_are_about_to_end(tmp_path: Path) -> No
     assert all(value != second[name] for name, value in issue().items())
 
 
+@pytest.mark.skipif(shutil.which("weed", path=PATH) is None, reason="SeaweedFS is not installed")
+def test_the_store_of_the_file_does_what_we_need(tmp_path: Path) -> None:
+    """Other than moto, which stands in for it elsewhere, it checks signatures."""
+    with Topology(tmp_path, only=["store-volume", "store", "buckets"], moto=False) as topology:
+        check_that_everything_listens_on_loopback_only(topology)
+        store = object_store(topology)
+        assert {info.path for info in store.get_file_info(fs.FileSelector(""))} == {"inputs", "reports"}
+        write_data(tmp_path / "data")
+        fs.copy_files(str(tmp_path / "data"), "inputs/whole", fs.LocalFileSystem(), store)
+        (tmp_path / "whole.yaml").write_text(yaml.safe_dump(config("s3://inputs/whole", "s3://reports")))
+        found = topology.run("buckets", "lossops", "run", "whole.yaml", "--direct", "--json")
+        assert found.returncode == 0, found.stderr
+        here = lossops.evaluate(config(str(tmp_path / "data"), str(tmp_path / "reports")))
+        assert losses(store, json.loads(found.stdout)["report"]) == (Path(here.path) / "losses.parquet").read_bytes()
+        with pytest.raises(OSError, match="SIGNATURE_DOES_NOT_MATCH"):
+            object_store(topology, "guessed").get_file_info(fs.FileSelector("inputs"))
+
+
+def object_store(topology: Topology, secret: str = PASSWORDS["S3_SECRET_KEY"]) -> fs.S3FileSystem:
+    return fs.S3FileSystem(
+        endpoint_override=topology.address("store", 8333),
+        scheme="http",
+        region="us-east-1",
+        access_key="lossops",
+        secret_key=secret,
+    )
+
+
 def config(root: str, output: str, address: str | None = None) -> dict[str, Any]:
     return {
         "name": "whole",
@@ -197,7 +226,7 @@ def check_that_everything_listens_on_loopback_only(topology: Topology) -> None:
     ours = [psutil.Process(process.identity) for process in topology.processes.values() if process.code is None]
     tree = [child for process in ours for child in (process, *process.children(recursive=True))]
     listening = [one.laddr.ip for child in tree for one in child.net_connections() if one.status == psutil.CONN_LISTEN]
-    assert len(listening) >= 7
+    assert len(listening) >= len(ours)
     assert set(listening) == {"127.0.0.1"}
 
 
@@ -233,13 +262,7 @@ def test_the_whole_topology(tmp_path: Path) -> None:
     address = f"tls://{topology.address('scheduler', 8786)}"
     (topology.configs / "whole.yaml").write_text(yaml.safe_dump(config("s3://inputs/whole", "s3://reports", address)))
     with topology:
-        store = fs.S3FileSystem(
-            endpoint_override=topology.address("store", 7070),
-            scheme="http",
-            region="us-east-1",
-            access_key="lossops",
-            secret_key=PASSWORDS["S3_SECRET_KEY"],
-        )
+        store = object_store(topology)
         fs.copy_files(str(data), "inputs/whole", fs.LocalFileSystem(), store)
         check_that_prefect_wants_a_password(topology)
         check_that_everything_listens_on_loopback_only(topology)

@@ -28,7 +28,7 @@ from typing import Any
 from lossops.kernels.jit import cache_folder
 from tests import compose
 
-__all__ = ["PASSWORDS", "Process", "Topology", "postgres_programs"]
+__all__ = ["PASSWORDS", "PATH", "Process", "Topology", "postgres_programs"]
 
 # What the file wants from .env.
 PASSWORDS = {
@@ -45,9 +45,15 @@ _PROGRAMS = {
     "prefect": "-m prefect",
     "lossops": "-c 'from flows.cli import main; main()'",
 }
-_PATHS = re.compile(r"(?<![\w.])/(?:run/secrets/\w+|configs|tmp|var/lib/lossops)\b")
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+_PATHS = re.compile(r"(?<![\w.])/(?:run/secrets/\w+|configs|objects|tmp|var/lib/lossops)\b")
 _WORKER_PORT = "8790"
-_ASKS_MOTO = "from urllib.request import urlopen; urlopen('http://127.0.0.1:7070/moto-api/', timeout=5)"
+_MOTO = ["python", "-m", "moto.server", "--host=127.0.0.1", "--port=8333"]
+_ASKS_MOTO = [
+    "python",
+    "-c",
+    "from urllib.request import urlopen; urlopen('http://127.0.0.1:8333/moto-api/', timeout=5)",
+]
 
 
 def postgres_programs() -> Path | None:
@@ -111,7 +117,7 @@ class Process:
                 start_new_session=True,
             )
 
-    def stop(self, seconds: float = 15.0) -> None:
+    def stop(self, seconds: float) -> None:
         """Ask it to end, and after a while end it with its children."""
         if self._running is None:
             return
@@ -170,7 +176,7 @@ class Here:
         cache = cache_folder()
         own = self.services[_service(name)].get("environment", {})
         return {
-            "PATH": os.pathsep.join([str(self.folder / "bin"), os.environ["PATH"], str(postgres_programs())]),
+            "PATH": os.pathsep.join([str(self.folder / "bin"), PATH, str(postgres_programs())]),
             "HOME": str(place),
             "PREFECT_HOME": str(place / "prefect"),
             "PYTHONPATH": str(compose.ROOT),
@@ -188,6 +194,7 @@ class Topology:
         commands: of services whose command shall not be that of the file.
         only: services to start; None: all.
         workers: how many.
+        moto: whether it stands in for the object store of the file, which needs its program ``weed``.
     """
 
     def __init__(
@@ -197,6 +204,7 @@ class Topology:
         commands: Mapping[str, Sequence[str]] | None = None,
         only: Iterable[str] | None = None,
         workers: int = 2,
+        moto: bool = True,
     ) -> None:
         file = compose.load(PASSWORDS)
         services = {name: one for name, one in file["services"].items() if only is None or name in set(only)}
@@ -213,6 +221,7 @@ class Topology:
         self.processes: dict[str, Process] = {}
         self.seconds: dict[str, float] = {}  # from start to health
         self._commands = dict(commands or {})
+        self._moto = moto
         self._begun: dict[str, float] = {}
         self._stack = ExitStack()
 
@@ -272,13 +281,15 @@ class Topology:
     def _start_one(self, name: str) -> None:
         self._begun[name] = time.monotonic()
         self.processes[name] = process = self._postgres() if name == "postgres" else self._process(name)
-        self._stack.callback(process.stop)
+        # SeaweedFS says goodbye to itself for 20 seconds, and nothing of it is kept.
+        self._stack.callback(process.stop, 2.0 if name == "store" else 15.0)
         process.start()
 
     def _process(self, name: str) -> Process:
-        words = self._commands.get(name) or self.here.services[_service(name)]["command"]
+        service = self.here.services[_service(name)]
+        words = self._commands.get(name) or [*service.get("entrypoint", ()), *service["command"]]
         if name == "store":
-            words = ["python", "-m", "moto.server", "--host=127.0.0.1", "--port=7070"]
+            words = _MOTO if self._moto else [*words, *_weed_ports()]
         if _service(name) == "worker":
             words = [*words, "--host=127.0.0.1"]  # by itself it listens everywhere, which in a container is one network
         # Programs are looked up on the path that the process gets, not on ours.
@@ -328,9 +339,7 @@ class Topology:
             raise RuntimeError(f"{name} {state} after {taken:.0f} s:\n{said[-4000:]}")
 
     def _is_healthy(self, name: str, check: Mapping[str, Any]) -> bool:
-        words = check["test"][1:]
-        if name == "store":
-            words = ["python", "-c", _ASKS_MOTO]
+        words = _ASKS_MOTO if name == "store" and self._moto else check["test"][1:]
         command = ["/usr/bin/env", *(self.here.text(name, word) for word in words)]
         environment = self.here.environment(name)
         return subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False).returncode == 0
@@ -339,6 +348,12 @@ class Topology:
 def _service(name: str) -> str:
     """Return the service that a process belongs to: worker-2 is the second of the service worker."""
     return re.sub(r"-\d+$", "", name)
+
+
+def _weed_ports() -> list[str]:
+    """Return the options by which the inner parts of the store take free ports."""
+    parts = ("master.port", "volume.port", "filer.port", "master.port.grpc", "volume.port.grpc", "filer.port.grpc")
+    return [f"-{part}={_free_port()}" for part in (*parts, "s3.port.grpc")]
 
 
 def _ports(services: Mapping[str, Any]) -> set[str]:
