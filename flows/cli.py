@@ -10,7 +10,8 @@ import logging
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, NoReturn
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -144,17 +145,115 @@ def show(run: str) -> None:
 _DURATION = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> int:
+def _duration(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
     number, unit = text[:-1], text[-1:]
     if unit not in _DURATION or not number.isdecimal():
         raise click.BadParameter(f"{text!r}; allowed: a number and d, h, m or s, such as 30d or 12h")
     return int(number) * _DURATION[unit]
 
 
+def _pairs(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, _, value) in zip(texts, pairs, strict=True):
+        if not (name and value):
+            raise click.BadParameter(f"{text!r}; allowed: VARIABLE=BLOCK")
+    return {name: value for name, _, value in pairs}
+
+
+@lossops.command()
+@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
+@_settings
+@click.option("--cron", metavar="CRON", help="when to run, such as '30 2 * * *', in the time zone of the config")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="of deployments and runs, besides lossops")
+@click.option(
+    "--when-busy",
+    type=click.Choice(["wait", "refuse"]),
+    default="wait",
+    show_default=True,
+    help="what a run does while another of its name is under way",
+)
+@click.option(
+    "--retries", type=click.IntRange(0, 100), default=2, show_default=True, help="after failures that may pass"
+)
+@click.option(
+    "--timeout", "timeout", default=None, callback=_duration, metavar="TIME", help="give up after, such as 6h"
+)
+@click.option("--limit", type=click.IntRange(1), default=4, show_default=True, help="runs of all names at a time")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    callback=_pairs,
+    metavar="VARIABLE=BLOCK",
+    help="environment from Secret blocks",
+)
+@click.option("--notify", metavar="TYPE/NAME", help="notification block that is told of failed gates")
+def serve(configs: tuple[str, ...], settings: tuple[str, ...], timeout: int | None, **options: Any) -> None:
+    """Serve configs as Prefect deployments, with a schedule or on demand, until interrupted.
+
+    Each config becomes the deployment lossops/NAME; the form of a run in the user interface has its keys.
+    """
+    from flows.launch import require_server
+
+    require_server()
+    from flows.console import say
+    from flows.serve import Service, serve_configs
+
+    chosen = [_load(config, settings) for config in configs]
+    service = Service(**options, timeout_minutes=None if timeout is None else timeout / 60)
+    serve_configs(chosen, service, lambda name: say(f"serving lossops/{name}"))
+
+
+_days = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+
+
 @lossops.command()
 @click.argument("config")
 @_settings
-@click.option("--older-than", "seconds", default="30d", callback=_seconds, metavar="AGE", help="such as 30d or 12h")
+@click.option("--from", "first", type=_days, required=True, help="first day, in the time zone of the config")
+@click.option("--to", "last", type=_days, required=True, help="last day, included")
+@click.option("--step", default="1d", show_default=True, callback=_duration, metavar="TIME", help="such as 1d or 6h")
+@click.option("--prefect/--direct", "recorded", default=None, help="record the runs in Prefect, or do without")
+@click.option("--fresh", is_flag=True, help="score every row again, also what an earlier run stored")
+def backfill(
+    config: str,
+    settings: tuple[str, ...],
+    first: datetime,
+    last: datetime,
+    step: int,
+    recorded: bool | None,
+    fresh: bool,
+) -> None:
+    """Score a config with dates in its paths for every day of a range.
+
+    A day that fails does not stop the others.
+    """
+    from flows.console import print_days
+    from flows.days import check_days, days_between, run_days
+    from flows.launch import is_server_configured, run_direct, run_recorded_days
+
+    chosen = _load(config, settings)
+    moments = days_between(chosen, first, last, timedelta(seconds=step))
+    recorded = is_server_configured() if recorded is None else recorded
+    if recorded:
+        days = run_recorded_days(chosen, first, last, step / 3600, fresh=fresh)
+    else:
+        days = run_days(chosen, moments, lambda one: _reported(run_direct(one, fresh=fresh)))
+    print_days(days)
+    check_days(days)
+
+
+def _reported(finished: Finished) -> str:
+    finished.report.check_gates()
+    return finished.report.path
+
+
+@lossops.command()
+@click.argument("config")
+@_settings
+@click.option("--older-than", "seconds", default="30d", callback=_duration, metavar="AGE", help="such as 30d or 12h")
 def clean(config: str, settings: tuple[str, ...], seconds: int) -> None:
     """Remove what runs of a config have stored and not used for long.
 

@@ -28,10 +28,11 @@ from flows.summary import (
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from flows.days import Day
     from lossops.engine import Progress
     from lossops.report import Report
 
-__all__ = ["out", "print_pairs", "print_report", "progress", "say"]
+__all__ = ["out", "print_days", "print_pairs", "print_report", "progress", "say"]
 
 _WIDTH = 80
 _TITLE: dict[str, Any] = {"title_justify": "left", "title_style": "bold"}
@@ -181,6 +182,14 @@ def print_pairs(pairs: Sequence[tuple[str, str]], title: str = "") -> None:
     table.add_column(overflow="fold")
     for heading, text in pairs:
         table.add_row(Text(printable(heading)), Text(printable(text)))
+    out().print(table)
+
+
+def print_days(days: Sequence[Day]) -> None:
+    """Print what came of each day."""
+    table = _table("", ["date", "outcome", "report"], 0)
+    for day in days:
+        _add(table, day.date, day.outcome, day.report or "-")
     out().print(table)
 
 

@@ -10,10 +10,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.console import progress
+from flows.days import Day
 from lossops.config import RunConfig
 from lossops.errors import ConfigError, GateError, LossopsError, RunError
 
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
     from lossops.engine import Progress
     from lossops.report import Report
 
-__all__ = ["Finished", "FlowRunLink", "is_server_configured", "run_direct", "run_recorded"]
+__all__ = [
+    "Finished",
+    "FlowRunLink",
+    "is_server_configured",
+    "require_server",
+    "run_direct",
+    "run_recorded",
+    "run_recorded_days",
+]
 
 _PATIENCE = 5.0  # seconds to wait for the first answer of a Prefect server
 _API_URL = "PREFECT_API_URL"
@@ -146,11 +156,8 @@ def run_recorded(config: RunConfig, *, fresh: bool = False) -> Finished:
         RunError: the server does not answer, or went away during the run.
         LossopsError: as `lossops.evaluate`.
     """
-    if not is_server_configured():
-        allowed = "set PREFECT_API_URL or a profile, or use --direct"
-        raise ConfigError(f"--prefect: no Prefect server is configured; allowed: {allowed}")
+    require_server()
     _silence_prefect()
-    _greet_server()
     from flows.score import Observer, observed, score
 
     published: list[str] = []
@@ -158,13 +165,55 @@ def run_recorded(config: RunConfig, *, fresh: bool = False) -> Finished:
         with progress() as show:
             last = _Last(show)
             with observed(Observer(last, published.append)):
-                state: State[str] = score(config, fresh, return_state=True)
+                state: State[str] = score(config, fresh, retries=0, return_state=True)
         return _finished(state, last)
     except LossopsError:
         raise
     except Exception as error:  # of the client, which tells a dead server in many ways
         kept = f"; the report is complete: {published[0]}" if published else ""
         raise RunError(f"Prefect failed during the run: {_one_line(error)}{kept}") from error
+    finally:
+        _flush()
+
+
+def require_server() -> None:
+    """Check that a Prefect server is configured, and that it answers.
+
+    Raises:
+        ConfigError: none is.
+        RunError: it does not.
+    """
+    if not is_server_configured():
+        allowed = "set PREFECT_API_URL or a profile, or use --direct where there is one"
+        raise ConfigError(f"no Prefect server is configured; allowed: {allowed}")
+    _greet_server()
+
+
+def run_recorded_days(
+    config: RunConfig, first: datetime, last: datetime, step_hours: float, *, fresh: bool = False
+) -> list[Day]:
+    """Score a config for every day of a range, under one flow run of the configured Prefect server.
+
+    Raises:
+        ConfigError: no server is configured.
+        RunError: the server does not answer, or went away during the run.
+    """
+    require_server()
+    _silence_prefect()
+    from flows.backfill import backfill
+    from flows.score import Observer, observed
+
+    days: list[Day] = []
+    try:
+        with observed(Observer(on_days=days.extend)):
+            state: State[Any] = backfill(config, first, last, step_hours, fresh, return_state=True)
+        if not days:
+            state.result(raise_on_failure=True)
+        return days
+    except LossopsError:
+        raise
+    except Exception as error:  # of the client, which tells a dead server in many ways
+        raise RunError(f"Prefect failed during the run: {_one_line(error)}") from error
     finally:
         _flush()
 

@@ -2,44 +2,58 @@
 
 Tasks are called directly and in order; the one that scores owns the Dask client. What passes between them stays in
 memory: plans and sums are quoted, because Prefect would otherwise walk through every shard in search of futures.
+A task that fails for want of a network, a worker or a disk is tried again, and goes on from what is stored by then.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import prefect.runtime.flow_run
-from prefect import flow, get_run_logger, task
+from prefect import Task, flow, get_run_logger, task
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.blocks.system import Secret
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.tasks import exponential_backoff
 from prefect.utilities.annotations import quote
+from pydantic import Field
 
+from flows.days import Day
 from flows.summary import ARTIFACT_ROWS, gate_rows, loss_rows, report_markdown
 from lossops.config import RunConfig
-from lossops.engine import Progress, Scores
+from lossops.engine import Cluster, Progress, Scores
 from lossops.engine import score as score_plan
+from lossops.errors import ConfigError, GateError, RunError
 from lossops.evaluation import publish_scores, utc_now
 from lossops.outline import describe
 from lossops.plan import Plan, make_plan
 from lossops.report import Report
 
-__all__ = ["Notices", "Observer", "ProgressArtifact", "artifact_key", "observed", "score"]
+__all__ = ["GATE_FAILED", "Notices", "Observer", "ProgressArtifact", "artifact_key", "observed", "observer", "score"]
+
+GATE_FAILED = "lossops.gate.failed"  # the event
 
 _STEP = 5.0  # per cent between two updates of the progress artifact; each is a request to the server
+_RETRY_SECONDS = 10  # before the second attempt; each further wait is twice as long
+_TOLD_GATES = 50  # in an event
+_Given = ParamSpec("_Given")
 _Value = TypeVar("_Value")
 
 
@@ -54,13 +68,20 @@ class Observer:
     Args:
         on_progress: called after every piece of work.
         on_report: called with the path of the published report, before Prefect hears of it.
+        on_days: called with what came of each day of a backfill.
     """
 
     on_progress: Callable[[Progress], None] = _nothing
     on_report: Callable[[str], None] = _nothing
+    on_days: Callable[[Sequence[Day]], None] = _nothing
 
 
 _OBSERVER: ContextVar[Observer | None] = ContextVar("lossops_observer", default=None)
+
+
+def observer() -> Observer:
+    """Return who is told of the flow run under way."""
+    return _OBSERVER.get() or Observer()
 
 
 @contextmanager
@@ -154,18 +175,29 @@ def score_rows(plan: Plan, fresh: bool) -> Scores:
         InputError: a shard is damaged, or holds an invalid row and the config allows none.
         RunError: the run failed.
     """
+    # What a cluster of threads says as it closes would fill the log of the process.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     log = get_run_logger().log
-    observer = _OBSERVER.get() or Observer()
     bar = ProgressArtifact(Notices(log), artifact_key(plan.config.name, "progress"), plan.rows)
 
     def on_progress(done: Progress) -> None:
         bar.update(done)
-        observer.on_progress(done)
+        observer().on_progress(done)
+
+    def on_cluster(cluster: Cluster) -> None:
+        log(logging.INFO, "Dask: %s", cluster)
+        if cluster.dashboard:
+            key = artifact_key(plan.config.name, "cluster")
+            bar.notices.send(create_link_artifact, link=cluster.dashboard, link_text="Dask", key=key)
 
     with _impatient():
         bar.start()
         scores = score_plan(
-            plan, fresh=fresh, on_progress=on_progress, on_log=lambda level, text: log(level, "%s", text)
+            plan,
+            fresh=fresh,
+            on_progress=on_progress,
+            on_log=lambda level, text: log(level, "%s", text),
+            on_cluster=on_cluster,
         )
     log(logging.INFO, "%s of %s partitions were stored by an earlier run", scores.reused, scores.plan.partitions)
     return scores
@@ -179,7 +211,7 @@ def publish(scores: Scores, started: datetime) -> Report:
         RunError: the report could not be written.
     """
     report = publish_scores(scores, started)
-    (_OBSERVER.get() or Observer()).on_report(report.path)
+    observer().on_report(report.path)
     log = get_run_logger()
     log.info("report: %s", report.path)
     with _impatient():
@@ -211,7 +243,22 @@ def gate(report: Report) -> None:
         key = artifact_key(name, "gates")
         with _impatient():
             Notices(log).send(create_table_artifact, table=rows, key=key, description=about)
-    report.check_gates()
+    try:
+        report.check_gates()
+    except GateError:
+        _tell_of_failure(report, Notices(log))
+        raise
+
+
+def _tell_of_failure(report: Report, notices: Notices) -> None:
+    """Send the event that automations wait for."""
+    failing = [row for row in gate_rows(report, _TOLD_GATES)[0] if row["fails"]]
+    resource = {
+        "prefect.resource.id": f"lossops.report.{report.run['name']}",
+        "prefect.resource.name": str(report.run["name"]),
+        "lossops.run": str(report.run["run_id"]),
+    }
+    notices.send(emit_event, event=GATE_FAILED, resource=resource, payload={"report": report.path, "gates": failing})
 
 
 def _whole(value: _Value) -> _Value:
@@ -220,20 +267,67 @@ def _whole(value: _Value) -> _Value:
 
 
 def _run_name() -> str:
-    """Name a flow run after its config and the time it began: many runs share a config."""
+    """Name a flow run after its config, the day it is about and the time it began: many runs share a config."""
     parameters: Mapping[str, Any] = prefect.runtime.flow_run.parameters
     config = parameters["config"]
-    name = config["name"] if isinstance(config, Mapping) else config.name
-    return f"{name} {utc_now():%Y-%m-%d %H:%M:%S}"
+    name, date = (config["name"], config.get("date")) if isinstance(config, Mapping) else (config.name, config.date)
+    about = f" for {date}" if date else ""
+    return f"{name}{about} {utc_now():%Y-%m-%d %H:%M:%S}"
+
+
+def _may_pass(_task: object, _run: object, state: Any) -> bool:
+    """Whether what ended a task may be gone next time, unlike a damaged file or a misspelt column."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, RunError) or isinstance(getattr(error, "__cause__", None), OSError)
+
+
+def _patiently(one: Task[_Given, _Value], retries: int, timeout: float | None = None) -> Task[_Given, _Value]:
+    return one.with_options(
+        retries=retries,
+        retry_delay_seconds=exponential_backoff(_RETRY_SECONDS),
+        retry_condition_fn=_may_pass,
+        timeout_seconds=timeout,
+    )
+
+
+@contextmanager
+def _with_secrets(names: Mapping[str, str]) -> Iterator[None]:
+    """Keep secrets of Prefect blocks in the environment, where storage libraries look for them, for a while.
+
+    Raises:
+        ConfigError: there is no such block.
+    """
+    before = dict(os.environ)
+    for name, block in names.items():
+        try:
+            os.environ[name] = str(Secret.load(block).get())  # type: ignore[union-attr]
+        except ValueError as error:
+            raise ConfigError(f"secrets.{name}: {error}; allowed: the name of a Secret block") from error
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name)
+            os.environ.update({name: before[name]} if name in before else {})
 
 
 @flow(name="lossops", flow_run_name=_run_name, persist_result=False)
-def score(config: RunConfig, fresh: bool = False) -> str:  # noqa: FBT002 - a parameter of the flow
+def score(
+    config: RunConfig,
+    fresh: bool = False,  # noqa: FBT002 - a parameter of the flow
+    retries: Annotated[int, Field(ge=0, le=100)] = 2,
+    timeout_minutes: Annotated[float | None, Field(gt=0)] = None,
+    secrets: dict[str, str] | None = None,
+) -> str:
     """Score sharded predictions against labels and publish a report.
 
     Args:
-        config: what to score; the same keys as in a config file.
+        config: what to score; the same keys as in a config file. A date in its paths is that of the schedule.
         fresh: whether to score every row again, also what an earlier run stored.
+        retries: how often a task starts again after a failure that may pass, such as a lost scheduler.
+        timeout_minutes: after which scoring is given up.
+        secrets: environment variables and the Secret blocks that hold their values, such as
+            AWS_SECRET_ACCESS_KEY: store-key.
 
     Returns:
         The path of the report.
@@ -242,8 +336,11 @@ def score(config: RunConfig, fresh: bool = False) -> str:  # noqa: FBT002 - a pa
         GateError: the report is published, and a gate failed.
     """
     started = utc_now()
-    plan = check(_whole(config))
-    scores = score_rows(_whole(plan), fresh)
-    report = publish(_whole(scores), started)
-    gate(_whole(report))
+    timeout = None if timeout_minutes is None else 60 * timeout_minutes
+    with _with_secrets(secrets or {}):
+        dated = config.dated(prefect.runtime.flow_run.scheduled_start_time or started)
+        plan = _patiently(check, retries)(_whole(dated))
+        scores = _patiently(score_rows, retries, timeout)(_whole(plan), fresh)
+        report = _patiently(publish, retries)(_whole(scores), started)
+        gate(_whole(report))
     return report.path

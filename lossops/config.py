@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from lossops.addresses import check_location, is_local
+from lossops.dates import check_dates, fill, has_date
+from lossops.documents import kind, override, parse_yaml
 from lossops.errors import ConfigError, nearest, shown
 from lossops.losses import CATALOGUE, CONVENTIONS, BoundLoss
 from lossops.measures import MEASURES, BoundMeasure, bind
@@ -31,11 +35,8 @@ __all__ = [
 ]
 
 _MAX_BYTES = 1 << 20
-_MAX_ALIASES = 1000
-_MAX_NODES = 100_000
-_MAX_KEYS = 10_000
-_MERGE = "tag:yaml.org,2002:merge"
-_ADDRESS = r"^[a-z]+://[^/]+:[0-9]+"
+_ADDRESS = r"^[a-z]+://[^/@]+:[0-9]+"
+_ENCRYPTED = ("tls://", "wss://")
 _Columns = str | list[str]
 
 
@@ -73,7 +74,29 @@ def _size(value: object) -> object:
     return value
 
 
-_Paths = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list), AfterValidator(_not_empty)]
+def _location(value: str) -> str:
+    check_location(value)
+    check_dates(value)
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:  # unknown names, and names that are folders
+        raise ValueError(f"{shown(value)}; allowed: a time zone such as UTC or Europe/Berlin") from error
+    return value
+
+
+def _moment(value: object) -> object:
+    """YAML and people write a day without its midnight."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime.combine(value, time())
+    return value
+
+
+_Location = Annotated[str, Field(min_length=1), AfterValidator(_location)]
+_Paths = Annotated[list[_Location], BeforeValidator(_as_list), AfterValidator(_not_empty)]
 
 
 class _Strict(BaseModel):
@@ -238,13 +261,27 @@ class ClusterConfig(_Strict):
         None, description="threads of each local worker process (1), or of this process (one a core)"
     )
     address: Annotated[str, Field(pattern=_ADDRESS)] | None = Field(
-        None, description="address of a running Dask scheduler, such as tcp://127.0.0.1:8786"
+        None, description="address of a running Dask scheduler, such as tls://scheduler:8786 or tcp://127.0.0.1:8786"
+    )
+    allow_unencrypted: bool = Field(
+        default=False,
+        description="whether a scheduler on another machine may be reached without TLS, for others to read and forge",
     )
 
     @model_validator(mode="after")
     def _one_kind(self) -> ClusterConfig:
         if self.address is not None and (self.workers is not None or self.threads is not None):
             raise ValueError("address is given together with workers or threads; allowed: one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> ClusterConfig:
+        if self.address is None:
+            if self.allow_unencrypted:
+                raise ValueError("allow_unencrypted: there is no address; allowed: leave it out")
+        elif not (self.allow_unencrypted or self.address.startswith(_ENCRYPTED) or is_local(self.address)):
+            allowed = "tls:// or wss://, a scheduler on this machine, or allow_unencrypted: true"
+            raise ValueError(f"address: {shown(self.address)} is reached without TLS; allowed: {allowed}")
         return self
 
 
@@ -300,14 +337,61 @@ class RunConfig(_Strict):
     baseline: str | None = Field(None, description="model that every other one is compared with, on the same rows")
     gates: list[GateConfig] = Field(default_factory=list, description="limits; a run that breaks one ends with code 1")
     discover: DiscoverConfig | None = Field(None, description="a search for bad slices that slices does not name")
-    output: Annotated[str, Field(min_length=1)] = Field("reports", description="folder or URL of the reports")
-    work: Annotated[str, Field(min_length=1)] | None = Field(
+    date: Annotated[datetime | None, BeforeValidator(_moment)] = Field(
+        None,
+        description="day or moment the run is about, and {date} in paths; that of the schedule, or now, if left out",
+    )
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC", description="whose days {date} in paths and schedules go by, such as Europe/Berlin"
+    )
+    output: _Location = Field("reports", description="folder or URL of the reports")
+    work: _Location | None = Field(
         None, description="folder or URL of stored states and spilled rows; .lossops beside the output if left out"
     )
     memory: Annotated[str | None, BeforeValidator(_size)] = Field(
         None, description="memory that joins may use, such as 2GiB; half of the machine's if left out"
     )
     cluster: ClusterConfig | None = Field(None, description="null: this process")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether a path holds a date."""
+        models = (path for model in self.models.values() for path in model.path)
+        return any(map(has_date, (*self.labels.path, *models, self.output, self.work or "")))
+
+    def dated(self, moment: datetime) -> RunConfig:
+        """Return the config with dates in paths filled in.
+
+        Args:
+            moment: with a time zone; what they stand for unless the config itself says it.
+
+        Raises:
+            ConfigError: a date lies before the year 1 or after the year 9999.
+        """
+        if not self.is_dated:
+            return self
+        chosen = self.date or moment
+        local = chosen.astimezone(self.zone) if chosen.tzinfo else chosen.replace(tzinfo=self.zone)
+        try:
+            return self.model_copy(update={"date": local, **self._filled(local)})
+        except (OverflowError, ValueError) as error:
+            raise ConfigError(f"date: {chosen.isoformat()} and what paths add to it: {error}") from error
+
+    def _filled(self, moment: datetime) -> dict[str, Any]:
+        def filled(one: LabelsConfig | ModelConfig) -> Any:
+            return one.model_copy(update={"path": [fill(path, moment) for path in one.path]})
+
+        return {
+            "labels": filled(self.labels),
+            "models": {name: filled(model) for name, model in self.models.items()},
+            "output": fill(self.output, moment),
+            "work": None if self.work is None else fill(self.work, moment),
+        }
 
     @property
     def memory_bytes(self) -> int | None:
@@ -411,66 +495,6 @@ def _distinct(key: str, names: Sequence[str], advice: str) -> None:
         raise ValueError(f"{key}: {twice[0]!r} occurs more than once; {advice}")
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that also refuses repeated keys and more aliases than a person would write."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._aliases = 0
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = Counter(str(key.value) for key, _ in node.value if key.tag != _MERGE)
-        for key, count in keys.items():
-            if count > 1:
-                raise ConfigError(f"line {node.start_mark.line + 1}: key {key!r} occurs {count} times; allowed: once")
-        return node
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        super().flatten_mapping(node)
-        if len(node.value) > _MAX_KEYS:
-            raise ConfigError(f"more than {_MAX_KEYS} keys are merged into one mapping; allowed: at most {_MAX_KEYS}")
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            self._aliases += 1
-            if self._aliases > _MAX_ALIASES:
-                raise ConfigError(f"more than {_MAX_ALIASES} aliases; allowed: at most {_MAX_ALIASES}")
-        return super().compose_node(parent, index)
-
-
-# YAML 1.1 takes 1e3 for a text, because it has no point; everybody else takes it for a number.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _parse_yaml(text: str) -> object:
-    try:
-        parsed = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except ConfigError:
-        raise
-    except RecursionError as error:
-        raise ConfigError("nested too deeply to read") from error
-    except Exception as error:  # besides its own, the parser lets errors of Python's constructors through
-        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
-    _check_size(parsed)
-    return parsed
-
-
-def _check_size(parsed: object) -> None:
-    waiting, seen = [parsed], 0
-    while waiting:
-        seen += 1
-        if seen > _MAX_NODES:
-            raise ConfigError(f"more than {_MAX_NODES} values once aliases are expanded; allowed: at most {_MAX_NODES}")
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-
-
 def load_config(path: str, settings: Sequence[str] = ()) -> RunConfig:
     """Read a config file.
 
@@ -489,62 +513,16 @@ def load_config(path: str, settings: Sequence[str] = ()) -> RunConfig:
     if len(content) > _MAX_BYTES:
         raise ConfigError(f"{path}: larger than 1 MiB; allowed: a config of at most 1 MiB")
     try:
-        parsed = _parse_yaml(content.decode("utf-8"))
+        parsed = parse_yaml(content.decode("utf-8"))
         if not isinstance(parsed, dict):
-            raise ConfigError(
-                f"the file holds {_kind(parsed)}; allowed: a mapping of keys such as name, labels, models"
-            )
+            raise ConfigError(f"the file holds {kind(parsed)}; allowed: a mapping of keys such as name, labels, models")
         for setting in settings:
-            _override(parsed, setting)
+            override(parsed, setting)
         return parse_config(parsed)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}; allowed: a YAML file in UTF-8") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "nothing"
-    names = {
-        str: "a text",
-        list: "a list",
-        dict: "a mapping",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-    }
-    return names.get(type(value), f"a {type(value).__name__}")
-
-
-def _override(parsed: dict[str, Any], setting: str) -> None:
-    key, equals, value = setting.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {setting!r}: allowed: key=value")
-    *parents, last = key.split(".")
-    place: Any = parsed
-    for parent in parents:
-        place = _step(place, parent, key)
-    if isinstance(place, list):
-        place[_list_index(place, last, key)] = _parse_yaml(value)
-    elif isinstance(place, dict):
-        place[last] = _parse_yaml(value)
-    else:
-        raise ConfigError(f"--set {key}: the value above {last!r} is {_kind(place)}; allowed: a mapping or a list")
-
-
-def _step(place: Any, part: str, key: str) -> Any:
-    if isinstance(place, list):
-        return place[_list_index(place, part, key)]
-    if not isinstance(place, dict):
-        raise ConfigError(f"--set {key}: the value above {part!r} is {_kind(place)}; allowed: a mapping or a list")
-    return place.setdefault(part, {})
-
-
-def _list_index(place: list[Any], part: str, key: str) -> int:
-    if not part.isdecimal() or int(part) >= len(place):
-        raise ConfigError(f"--set {key}: {part!r} is not an entry of the list; allowed: 0 to {len(place) - 1}")
-    return int(part)
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:

@@ -1,5 +1,7 @@
 """Where functions run: threads, processes or a cluster. The only file that knows Dask.
 
+A cluster is looked at before it works: what its workers run, whether they can read the data, and what they may hold.
+Workers may come and go, so each call says what it was made with, and a worker that runs something else refuses it.
 A bounded number of calls is in flight. A future counts only if its status is
 ``finished``: when a scheduler dies, the remaining futures come out as cancelled without an exception.
 """
@@ -8,29 +10,58 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed import TimeoutError as DaskTimeoutError
 
 from lossops.attempts import ShardRecord
 from lossops.config import ClusterConfig
-from lossops.errors import LossopsError, RunError
-from lossops.plan import Plan
+from lossops.data.dataset import Shard
+from lossops.data.storage import one_line
+from lossops.errors import ConfigError, InputError, LossopsError, RunError, counted
+from lossops.pairing import Budget
+from lossops.plan import Plan, check_pins, make_plan
 from lossops.progress import Log, Progress
 from lossops.runs import Scores, score_with
+from lossops.versions import differences, versions
 
-__all__ = ["Progress", "Scores", "ShardRecord", "score"]
+__all__ = ["Cluster", "Progress", "Scores", "ShardRecord", "score"]
 
 _WINDOW = 3  # pieces in flight for each thread: enough to keep workers busy, few enough to stop early
 _RETRIES = 2  # of a piece after an error that may pass, such as a dropped connection
 _CONNECT_SECONDS = 30
+_WORKER_SECONDS = 120  # a cluster that grows on demand starts its first worker for the first call
+_TOLD = 5  # workers or differences in a message
 _LOCAL_PAGE = "127.0.0.1:0"
 
 Call = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster that a run has connected to.
+
+    Args:
+        address: of the scheduler.
+        workers: processes.
+        threads: of all of them.
+        dashboard: URL of the scheduler's page, where it has one.
+    """
+
+    address: str
+    workers: int
+    threads: int
+    dashboard: str | None
+
+    def __str__(self) -> str:
+        page = f"; dashboard: {self.dashboard}" if self.dashboard else ""
+        return f"{self.address}: {counted(self.workers, 'worker')}, {counted(self.threads, 'thread')}{page}"
 
 
 def score(
@@ -39,6 +70,7 @@ def score(
     fresh: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     on_log: Log | None = None,
+    on_cluster: Callable[[Cluster], None] | None = None,
 ) -> Scores:
     """Score every row of a plan on Dask.
 
@@ -47,13 +79,21 @@ def score(
         fresh: whether to ignore what earlier runs stored.
         on_progress: called after every piece.
         on_log: called with (level of `logging`, message) for every piece and decision.
+        on_cluster: called once, if the run works on a cluster that was running before.
 
     Raises:
-        InputError: a shard is damaged or changed, or holds what the config forbids.
-        RunError: the cluster is out of reach, a worker keeps dying, or rows are unaccounted for.
+        InputError: a shard is damaged or changed, holds what the config forbids, or cannot be read by a worker.
+        RunError: the cluster is out of reach, runs other versions, a worker keeps dying, or rows are unaccounted for.
     """
     with connected(plan.config.cluster) as workers:
+        if plan.config.cluster is not None and plan.config.cluster.address is not None:
+            plan = workers.inspect(plan)
+            (on_cluster or _nothing)(workers.cluster())
         return score_with(workers, plan, fresh=fresh, on_progress=on_progress, on_log=on_log)
+
+
+def _nothing(news: object) -> None:
+    """Tell nobody."""
 
 
 class Workers:
@@ -62,9 +102,46 @@ class Workers:
     def __init__(self, client: Client) -> None:
         self._client = client
 
+    def inspect(self, plan: Plan) -> Plan:
+        """Check that the workers of a cluster can do what is planned; return the plan, made again if they hold less.
+
+        Raises:
+            InputError: a worker cannot read the data.
+            RunError: there is no worker, or one runs other versions.
+        """
+        try:
+            # Nothing of ours, which the workers may not have.
+            self._client.submit(int, pure=False).result(timeout=_WORKER_SECONDS)
+        except DaskTimeoutError as error:
+            wait = f"no worker took a call within {_WORKER_SECONDS} s"
+            raise RunError(f"cluster.address: {self.cluster()}: {wait}; start workers there") from error
+        found = {worker: _told(answer) for worker, answer in self._ask(versions).items()}
+        _refuse("runs something else than this process", found)
+        shards = [next(iter(side.shards), None) for side in plan.datasets]
+        _refuse("cannot read the data", self._ask(_unreadable, [one for one in shards if one]), InputError)
+        budget = self._budget(plan.budget, plan.config.memory_bytes)
+        return plan if budget == plan.budget else _planned_again(plan, budget)
+
+    def _ask(self, question: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        """Return what each worker answers; one that cannot even be asked answers with an error."""
+        return dict(self._client.run(question, *arguments, on_error="return"))
+
+    def _budget(self, planned: Budget, limit: int | None) -> Budget:
+        """What each worker may hold: half of what the smallest is given, shared by its threads."""
+        found = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        given = [worker["memory_limit"] // 2 for worker in found if worker["memory_limit"]]
+        threads = max((worker["nthreads"] for worker in found), default=planned.threads)
+        return Budget(min([limit or planned.memory, *given]), threads)
+
+    def cluster(self) -> Cluster:
+        """Return what it runs on."""
+        threads = self._client.nthreads()
+        page = self._client.dashboard_link or None
+        return Cluster(self._client.scheduler.address, len(threads), sum(threads.values()), page)
+
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
         """Start a call. Dask repeats it if the worker that holds its result dies, unlike scattered data."""
-        return self._client.submit(_checked, function, *arguments, pure=False, retries=_RETRIES)
+        return self._client.submit(_checked, versions(), function, *arguments, pure=False, retries=_RETRIES)
 
     def share(self, value: Any) -> Future:
         """Give every worker a value once, instead of with every call."""
@@ -108,8 +185,51 @@ def _keep(value: Any) -> Any:
     return value
 
 
-def _checked(function: Callable[..., Any], *arguments: Any) -> Any:
+def _told(answer: Mapping[str, str] | Exception) -> list[str]:
+    return [one_line(answer)] if isinstance(answer, Exception) else differences(versions(), answer)
+
+
+def _unreadable(shards: Sequence[Shard]) -> list[str]:
+    """Return what is wrong with shards, seen from a worker."""
+    problems = []
+    for shard in shards:
+        try:
+            shard.check_unchanged()
+        except (InputError, OSError) as error:
+            problems.append(f"{shard.path}: {one_line(error)}")
+    return problems
+
+
+def _refuse(what: str, found: Mapping[str, Any], kind: type[LossopsError] = RunError) -> None:
+    """Raise if a worker answered with problems.
+
+    Raises:
+        LossopsError: the first few of them, by worker.
+    """
+    bad = {worker: answer for worker, answer in sorted(found.items()) if answer}
+    told = [f"{worker}: {_listed(answer)}" for worker, answer in list(bad.items())[:_TOLD]]
+    if told:
+        more = f"; and {len(bad) - len(told)} more" if len(bad) > len(told) else ""
+        counts = f"{len(bad)} of {counted(len(found), 'worker')}"
+        raise kind(f"cluster: {counts} {what}: {'; '.join(told)}{more}")
+
+
+def _listed(answer: Any) -> str:
+    return one_line(answer) if isinstance(answer, Exception) else ", ".join(answer[:_TOLD])
+
+
+def _planned_again(plan: Plan, budget: Budget) -> Plan:
+    """Plan for what the workers hold, which may take another way of pairing rows."""
+    again = make_plan(plan.config, budget=budget)
+    check_pins(plan, again)
+    return again
+
+
+def _checked(expected: Mapping[str, str], function: Callable[..., Any], *arguments: Any) -> Any:
     """Call on a worker; what we refuse on purpose is a result, so that Dask neither retries nor prints it."""
+    if found := differences(expected, versions()):
+        told = ", ".join(found[:_TOLD])
+        return RunError(f"worker {get_worker().address} does not run what the run began with: {told}")
     refused = next((argument for argument in arguments if isinstance(argument, LossopsError)), None)
     if refused is not None:
         return refused
@@ -187,5 +307,8 @@ def _local(cluster: ClusterConfig) -> LocalCluster:
 def _connect(address: str) -> Client:
     try:
         return Client(address, set_as_default=False, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"cluster.address: no Dask scheduler answers at {address}: {error}") from error
+    except TypeError as error:  # what a connection by TLS without certificates ends with
+        allowed = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, and __CLIENT__CERT and __CLIENT__KEY beside it"
+        raise ConfigError(f"cluster.address: {address} needs certificates: {error}; set {allowed}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError(f"cluster.address: no Dask scheduler answers at {address}: {one_line(error)}") from error

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from os import PathLike
 from typing import Any
 
@@ -15,7 +13,6 @@ import pyarrow as pa
 
 from lossops.config import RunConfig, load_config, parse_config
 from lossops.engine import Scores, score
-from lossops.kernels.jit import kernel_digest
 from lossops.plan import Plan, make_plan
 from lossops.report import SCHEMAS, Report, losses_schema, publish
 from lossops.results import (
@@ -30,10 +27,9 @@ from lossops.results import (
     loss_table,
 )
 from lossops.stages import STAGES
+from lossops.versions import versions
 
 __all__ = ["evaluate", "publish_scores", "utc_now"]
-
-_PACKAGES = ("lossops", "dask", "distributed", "numba", "numpy", "pyarrow", "scipy")
 
 
 def utc_now() -> datetime:
@@ -58,7 +54,7 @@ def evaluate(config: RunConfig | Mapping[str, Any] | str | PathLike[str], *, fre
     elif not isinstance(config, RunConfig):
         config = parse_config(config)
     started = utc_now()
-    plan = make_plan(config)
+    plan = make_plan(config.dated(started))
     return publish_scores(score(plan, fresh=fresh), started)
 
 
@@ -74,7 +70,7 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         RunError: the report could not be written.
     """
     plan = scores.plan
-    for dataset in {id(one): one for pair in plan.pairings for one in (pair.predictions, pair.labels)}.values():
+    for dataset in plan.datasets:
         dataset.verify()
     finished, begun = utc_now(), time.perf_counter()
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
@@ -101,12 +97,9 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         "finished": finished.isoformat(timespec="milliseconds"),
         "seconds": (finished - started).total_seconds(),
         "config": plan.config.model_dump(mode="json"),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in _PACKAGES},
-            "kernels": kernel_digest(),
-        },
+        "versions": dict(versions()),
         "rows": _row_totals(plan),
+        "speed": _speed(scores, (finished - started).total_seconds()),
         "hidden": _hidden(tables["losses"]),
         "alignment": _alignment(plan),
         "stages": _stages({**scores.stages, "report": time.perf_counter() - begun}),
@@ -128,6 +121,13 @@ def _hidden(losses: pa.Table) -> dict[str, int]:
 
 def _row_totals(plan: Plan) -> dict[str, int]:
     return {"labels": plan.pairings[0].labels.rows, "predictions": plan.rows}
+
+
+def _speed(scores: Scores, seconds: float) -> dict[str, float]:
+    """Rows of predictions and labels, and bytes of their files, in a second of the whole run."""
+    rows = sum(shard.rows or 0 for shard in scores.shards)
+    size, seconds = sum(shard.bytes for shard in scores.shards), max(seconds, 1e-6)
+    return {"rows_per_second": round(rows / seconds, 1), "bytes_per_second": round(size / seconds, 1)}
 
 
 def _stages(seconds: Mapping[str, float]) -> dict[str, float]:

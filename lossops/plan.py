@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from lossops.config import RunConfig
 from lossops.data.align import Rule
@@ -59,6 +60,17 @@ class Plan:
         return tuple(one for pairing in (*self.pairings, *self.across) for one in pairing.comparisons)
 
     @property
+    def datasets(self) -> list[Dataset]:
+        """Every dataset once."""
+        found = (dataset for pairing in self.pairings for dataset in (pairing.predictions, pairing.labels))
+        return list({id(one): one for one in found}.values())
+
+    @property
+    def budget(self) -> Budget:
+        """What a worker process may hold."""
+        return self.pairings[0].budget
+
+    @property
     def partitions(self) -> int:
         """Number of pieces of work."""
         return sum(pairing.partitions for pairing in self.pairings)
@@ -74,17 +86,20 @@ class Plan:
         return sum(pairing.predictions.rows for pairing in self.pairings)
 
 
-def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None) -> Plan:
+def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None, budget: Budget | None = None) -> Plan:
     """Open the datasets of a config, check that it fits them, and decide how rows are paired.
 
     Args:
         config: of the run.
         quarantined: shards that turned out to be damaged, and why; they are left out where ``on_bad_shard`` allows it.
+        budget: what a worker process may hold; from the config and this machine if left out.
 
     Raises:
         InputError: a path, column or type does not fit; the message names it and what is allowed.
     """
     begun = time.perf_counter()
+    config = config.dated(datetime.now(UTC))
+    budget = budget or _budget(config)
     check_output(config.output)
     labels = _open(config, config.labels.path, quarantined or {})
     opened: dict[tuple[str, ...], Dataset] = {}
@@ -93,7 +108,7 @@ def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None) -
         dataset = _open(config, model.path, quarantined or {})
         opened.setdefault(dataset.paths, dataset)
         models.setdefault(dataset.paths, []).append(name)
-    pairings = tuple(_pair(config, labels, opened[paths], models[paths]) for paths in opened)
+    pairings = tuple(_pair(config, budget, labels, opened[paths], models[paths]) for paths in opened)
     return Plan(config, pairings, tuple(_across(config, pairings)), time.perf_counter() - begun)
 
 
@@ -143,7 +158,7 @@ def _open(config: RunConfig, locations: Sequence[str], quarantined: Mapping[str,
     return open_dataset(locations, tolerate=config.on_bad_shard == "quarantine", quarantined=quarantined)
 
 
-def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequence[str]) -> Pairing:
+def _pair(config: RunConfig, budget: Budget, labels: Dataset, predictions: Dataset, models: Sequence[str]) -> Pairing:
     same = labels.paths == predictions.paths
     key = tuple(config.key or ())
     if same and config.duplicates != "drop":
@@ -195,7 +210,7 @@ def _pair(config: RunConfig, labels: Dataset, predictions: Dataset, models: Sequ
         config.hardest,
         config.calibration,
         searched,
-        _budget(config),
+        budget,
         _recipe(config, tasks, sides),
     )
     return pairing if same else chosen(pairing, {})

@@ -65,7 +65,7 @@ def score_with(
                 raise
             log(logging.WARNING, f"in quarantine: {damage}")
             quarantined[damage.shard] = damage.problem
-            plan, before = make_plan(plan.config, quarantined), plan
+            plan, before = make_plan(plan.config, quarantined, plan.budget), plan
             check_pins(before, plan)
 
 

@@ -19,8 +19,8 @@ MODULES = sorted([*ROOT.glob("lossops/**/*.py"), *ROOT.glob("flows/**/*.py")])
 LAYERS = (
     ("errors", "memory", "encoding", "stages"),
     ("kernels",),
-    ("losses", "bins", "units", "sums", "histograms", "hardest"),
-    ("measures", "reliability"),
+    ("losses", "bins", "units", "sums", "histograms", "hardest", "versions"),
+    ("measures", "reliability", "documents", "dates", "addresses"),
     ("state",),
     ("slices", "samples", "rounding", "quantiles", "ledger", "description"),
     ("statistics", "disclosure"),
@@ -46,6 +46,9 @@ LAYERS = (
 THIRD_PARTY = {
     "errors": set(),
     "stages": set(),
+    "addresses": set(),
+    "dates": set(),
+    "versions": set(),
     "kernels": {"numpy", "numba", "llvmlite", "scipy"},
     "losses": {"numpy"},
     "bins": {"numpy"},
@@ -69,7 +72,8 @@ THIRD_PARTY = {
     "ledger": {"numpy"},
     "data": {"numpy", "pyarrow", "fsspec"},
     "report": {"pyarrow"},
-    "config": {"pydantic", "yaml"},
+    "documents": {"yaml"},
+    "config": {"pydantic"},
     "tasks": {"numpy", "pyarrow"},
     "pairing": {"numpy", "pyarrow"},
     "modes": {"numpy"},
@@ -83,7 +87,7 @@ THIRD_PARTY = {
     "attempts": {"numpy"},
     "engine": {"distributed"},
     "evaluation": {"pyarrow"},
-    "flows": {"click", "numpy", "prefect", "pyarrow", "rich", "yaml"},
+    "flows": {"click", "numpy", "prefect", "pyarrow", "pydantic", "rich", "yaml"},
 }
 
 

@@ -52,6 +52,8 @@ gates: []
 discover: null
 calibration: 10
 min_rows: 0
+date: null
+timezone: UTC
 output: reports
 work: scratch
 memory: 2GiB

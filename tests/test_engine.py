@@ -19,10 +19,12 @@ from distributed import Client, LocalCluster
 
 import lossops
 from lossops.config import parse_config
-from lossops.engine import Progress, score
-from lossops.errors import RunError
+from lossops.engine import Cluster, Progress, _checked, result_of, score
+from lossops.errors import ConfigError, InputError, RunError
 from lossops.outline import describe
+from lossops.pairing import Budget
 from lossops.plan import make_plan
+from lossops.versions import versions
 from tests.datasets import cut, score_table, write_shards
 
 LOCAL: dict[str, Any] = {
@@ -221,3 +223,93 @@ def test_no_rows_at_all(values: dict[str, Any], tmp_path: Path) -> None:
     assert score_table(report.losses, {"slice": "overall"})["mean"] is None
     ledger = {(row["dataset"], row["reason"]): row["rows"] for row in report.ledger.to_pylist()}
     assert ledger == {("predictions", "scored"): 0, ("labels", "scored"): 0, ("labels", "no_prediction"): 3000}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[str]:
+    """The address of a cluster whose only worker is a process that this test has started itself, elsewhere."""
+    yield from started(tmp_path, "")
+
+
+def started(folder: Path, prelude: str) -> Iterator[str]:
+    """Start a scheduler and a worker whose process first runs some code."""
+    script = folder / "worker.py"
+    script.write_text(f"""
+import asyncio, sys
+from distributed import Scheduler, Worker
+{prelude}
+
+async def main():
+    async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+        async with Worker(scheduler.address, nthreads=3, memory_limit="600MiB", dashboard=False) as worker:
+            print(scheduler.address, flush=True)
+            await worker.finished()
+
+asyncio.run(main())
+""")
+    words = [sys.executable, str(script)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def test_a_cluster_is_described(values: dict[str, Any], elsewhere: str) -> None:
+    found: list[Cluster] = []
+    plan = make_plan(parse_config({**values, "cluster": {"address": elsewhere}}))
+    scores = score(plan, on_cluster=found.append)
+    assert found == [Cluster(elsewhere, 1, 3, found[0].dashboard)]
+    assert str(found[0]) == f"{elsewhere}: 1 worker, 3 threads; dashboard: {found[0].dashboard}"
+    assert str(found[0].dashboard).startswith("http://127.0.0.1:")
+    assert scores.plan.budget == Budget(300 << 20, 3), "half of what the worker is given, not half of this machine"
+
+
+def test_a_smaller_limit_of_the_config_holds(values: dict[str, Any], elsewhere: str) -> None:
+    plan = make_plan(parse_config({**values, "memory": "200MiB", "cluster": {"address": elsewhere}}))
+    assert score(plan).plan.budget == Budget(200 << 20, 3)
+
+
+def test_workers_that_run_something_else_are_named(values: dict[str, Any], tmp_path: Path) -> None:
+    prelude = 'import lossops.versions as own\nfound = {**own.versions(), "kernels": "0", "numpy": "1.0"}\n'
+    for address in started(tmp_path, prelude + "own.versions = lambda: found"):
+        with pytest.raises(RunError, match=r"1 of 1 worker.*something else.*tcp://127"):
+            lossops.evaluate({**values, "cluster": {"address": address}})
+    assert not (tmp_path / "reports").exists()
+
+
+def test_workers_that_cannot_read_the_data_are_named(values: dict[str, Any], tmp_path: Path) -> None:
+    prelude = f"""
+import os
+stat = os.stat
+def blind(path, *more, **options):
+    if str(path).startswith({values["labels"]["path"]!r}):
+        raise FileNotFoundError(2, "No such file or directory", path)
+    return stat(path, *more, **options)
+os.stat = blind
+"""
+    for address in started(tmp_path, prelude):
+        with pytest.raises(InputError, match=r"1 of 1 worker cannot read the data: tcp://127.*labels/part-00000"):
+            lossops.evaluate({**values, "cluster": {"address": address}})
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_late_worker_that_runs_something_else_refuses(cluster: LocalCluster) -> None:
+    """It was not there when the cluster was looked at, so the call itself says what it was made with."""
+    with Client(cluster, set_as_default=False) as client:
+        future = client.submit(_checked, {**versions(), "kernels": "0"}, len, [1])
+        with pytest.raises(RunError, match=r"worker tcp://127\S+ does not run what the run began with: kernels"):
+            result_of(future)
+
+
+def test_a_cluster_without_workers_is_given_up(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossops.engine._WORKER_SECONDS", 1)
+    empty = {**LOCAL, "n_workers": 0}
+    with LocalCluster(**empty) as running, pytest.raises(RunError, match="no worker took a call within 1 s"):
+        lossops.evaluate({**values, "cluster": {"address": running.scheduler_address}})
+
+
+def test_tls_without_certificates_says_what_is_missing(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"needs certificates.*DASK_DISTRIBUTED__COMM__TLS__CA_FILE"):
+        lossops.evaluate({**values, "cluster": {"address": "tls://127.0.0.1:9"}})
