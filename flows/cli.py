@@ -203,7 +203,7 @@ def serve(configs: tuple[str, ...], settings: tuple[str, ...], timeout: int | No
 
     chosen = [_load(config, settings) for config in configs]
     service = Service(**options, timeout_minutes=None if timeout is None else timeout / 60)
-    serve_configs(chosen, service, lambda name: say(f"serving lossops/{name}"))
+    serve_configs(chosen, service, lambda name: say(f"serving {name}"))
 
 
 _days = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])

@@ -5,21 +5,24 @@ Prefect keeps the schedule. Runs that fall due while nothing serves them wait, a
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, Literal, cast
 from uuid import UUID
 
-from prefect import serve
 from prefect.automations import Automation
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.exceptions import TerminationSignal
+from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from prefect.types.entrypoint import EntrypointType
@@ -72,17 +75,20 @@ def serve_configs(configs: Sequence[RunConfig], service: Service, told: Callable
     Args:
         configs: one or more.
         service: how.
-        told: called with the name of each before it waits for runs.
+        told: called with the full name of each deployment.
 
     Raises:
         ConfigError: two have one name, or the cron expression or a block is not known.
     """
     made = deployments(configs, service)
     automations(service)
-    for config in configs:
-        told(config.name)
     # Runs stay scheduled while the process restarts, so that none is missed.
-    serve(*made, limit=service.limit, pause_on_shutdown=False, print_starting_message=False)
+    runner = Runner(pause_on_shutdown=False, limit=service.limit)
+    for deployment in made:
+        runner.add_deployment(deployment)
+        told(deployment.full_name)
+    with suppress(KeyboardInterrupt, TerminationSignal):
+        asyncio.run(runner.start())
 
 
 def deployments(configs: Sequence[RunConfig], service: Service) -> list[RunnerDeployment]:

@@ -376,10 +376,12 @@ class RunConfig(_Strict):
         if not self.is_dated:
             return self
         chosen = self.date or moment
-        local = chosen.astimezone(self.zone) if chosen.tzinfo else chosen.replace(tzinfo=self.zone)
         try:
+            # Prefect's moments are of a class whose arithmetic does not know our time zones.
+            seconds = chosen.timestamp() if chosen.tzinfo else chosen.replace(tzinfo=self.zone).timestamp()
+            local = datetime.fromtimestamp(seconds, self.zone)
             return self.model_copy(update={"date": local, **self._filled(local)})
-        except (OverflowError, ValueError) as error:
+        except (OverflowError, OSError, ValueError) as error:
             raise ConfigError(f"date: {chosen.isoformat()} and what paths add to it: {error}") from error
 
     def _filled(self, moment: datetime) -> dict[str, Any]:
