@@ -22,28 +22,11 @@ import yaml
 from pyarrow import fs
 
 import lossops
-from flows import cli
 from tests import compose
 from tests.datasets import cut, write_shards
 from tests.topology import PASSWORDS, PATH, Topology, postgres_programs
 
 pytestmark = pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")
-
-# Until the command line can do it itself.
-_SERVE = """
-import sys
-from prefect import flow
-from lossops.config import RunConfig, load_config
-
-@flow(name="lossops")
-def score(config: RunConfig, fresh: bool = False) -> str:
-    from flows.score import score
-    return score.fn(config, fresh)
-
-if __name__ == "__main__":
-    config = load_config(sys.argv[1])
-    score.serve(name=config.name, parameters={"config": config.model_dump(mode="json")})
-"""
 
 # Prints for each case whether a Dask client gets an answer. All at once: the unwelcome ones wait for their time-out.
 _KNOCK = """
@@ -255,10 +238,7 @@ def test_the_whole_topology(tmp_path: Path) -> None:
     folder, data = tmp_path / "topology", tmp_path / "data"
     write_data(data)
     here = lossops.evaluate(config(str(data), str(tmp_path / "reports")))
-    serves = "serve" in cli.lossops.commands
-    commands = {} if serves else {"serve": ["python", "/configs/serve.py", "/configs/whole.yaml"]}
-    topology = Topology(folder, commands=commands)
-    (topology.configs / "serve.py").write_text(_SERVE)
+    topology = Topology(folder)
     address = f"tls://{topology.address('scheduler', 8786)}"
     (topology.configs / "whole.yaml").write_text(yaml.safe_dump(config("s3://inputs/whole", "s3://reports", address)))
     with topology:

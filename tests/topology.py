@@ -195,6 +195,7 @@ class Topology:
         only: services to start; None: all.
         workers: how many.
         moto: whether it stands in for the object store of the file, which needs its program ``weed``.
+        extra: further variables of the serving process.
     """
 
     def __init__(
@@ -205,6 +206,7 @@ class Topology:
         only: Iterable[str] | None = None,
         workers: int = 2,
         moto: bool = True,
+        extra: Mapping[str, str] | None = None,
     ) -> None:
         file = compose.load(PASSWORDS)
         services = {name: one for name, one in file["services"].items() if only is None or name in set(only)}
@@ -222,6 +224,7 @@ class Topology:
         self.seconds: dict[str, float] = {}  # from start to health
         self._commands = dict(commands or {})
         self._moto = moto
+        self._extra = dict(extra or {})
         self._begun: dict[str, float] = {}
         self._stack = ExitStack()
 
@@ -288,13 +291,14 @@ class Topology:
     def _process(self, name: str) -> Process:
         service = self.here.services[_service(name)]
         words = self._commands.get(name) or [*service.get("entrypoint", ()), *service["command"]]
-        if name == "store":
+        if name == "store" and name not in self._commands:
             words = _MOTO if self._moto else [*words, *_weed_ports()]
         if _service(name) == "worker":
             words = [*words, "--host=127.0.0.1"]  # by itself it listens everywhere, which in a container is one network
         # Programs are looked up on the path that the process gets, not on ours.
         command = ["/usr/bin/env", *(self.here.text(name, word) for word in words)]
-        return Process(command, self.here.environment(name), self.folder, self.folder / f"{name}.log")
+        environment = self.here.environment(name) | (self._extra if name == "serve" else {})
+        return Process(command, environment, self.folder, self.folder / f"{name}.log")
 
     def _postgres(self) -> Process:
         """Make a database as the image does. Root may not run it, and others may not enter our folder."""

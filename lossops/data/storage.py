@@ -13,6 +13,7 @@ import pyarrow as pa
 from fsspec.utils import glob_translate
 from pyarrow import fs
 
+from lossops.addresses import without_secrets
 from lossops.errors import InputError, nearest
 
 __all__ = ["NULL_PARTITION", "FoundFile", "current_version", "find_files", "one_line", "open_storage"]
@@ -97,8 +98,8 @@ def _forget_listings(storage: fs.FileSystem) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """Return what an error says, in one line."""
-    return " ".join(str(error).split())
+    """Return what an error says, in one line and without the secrets of addresses that libraries put into it."""
+    return without_secrets(" ".join(str(error).split()))
 
 
 def find_files(locations: Sequence[str]) -> list[FoundFile]:
