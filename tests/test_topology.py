@@ -9,7 +9,11 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -19,9 +23,14 @@ import psutil
 import pyarrow as pa
 import pytest
 import yaml
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from pyarrow import fs
 
 import lossops
+from flows.serve import Service, automations
 from tests import compose
 from tests.datasets import cut, write_shards
 from tests.topology import PASSWORDS, PATH, Topology, postgres_programs
@@ -240,7 +249,10 @@ def test_the_whole_topology(tmp_path: Path) -> None:
     here = lossops.evaluate(config(str(data), str(tmp_path / "reports")))
     topology = Topology(folder)
     address = f"tls://{topology.address('scheduler', 8786)}"
-    (topology.configs / "whole.yaml").write_text(yaml.safe_dump(config("s3://inputs/whole", "s3://reports", address)))
+    whole = config("s3://inputs/whole", "s3://reports", address)
+    gated = {**whole, "name": "gated", "gates": [{"loss": "mean_squared_error", "max": 1e-6}]}
+    for one in (whole, gated):
+        (topology.configs / f"{one['name']}.yaml").write_text(yaml.safe_dump(one))
     with topology:
         store = object_store(topology)
         fs.copy_files(str(data), "inputs/whole", fs.LocalFileSystem(), store)
@@ -259,7 +271,51 @@ def test_the_whole_topology(tmp_path: Path) -> None:
         reports = store.get_file_info(fs.FileSelector("reports/whole"))
         assert len(reports) == 3
         assert {losses(store, report.path) for report in reports} == {(Path(here.path) / "losses.parquet").read_bytes()}
+        check_that_a_failed_gate_is_told_of(topology)
         check_that_no_secret_is_where_it_is_not_needed(topology)
+
+
+def check_that_a_failed_gate_is_told_of(topology: Topology) -> None:
+    """The event is there, and the automation that serving keeps sends it to a block."""
+    own = {
+        PREFECT_API_URL: f"http://{topology.address('server', 4200)}/api",
+        PREFECT_API_AUTH_STRING: PASSWORDS["PREFECT_AUTH_STRING"],
+    }
+    with temporary_settings(own), get_client(sync_client=True) as client, listening() as (url, heard):
+        message = {"subject": "{{subject}}", "body": "{{body}}"}
+        CustomWebhookNotificationBlock(name="team", url=url, json_data=message).save("team")
+        automations(Service(notify="custom-webhook/team"))
+        deployment = client.read_deployment_by_name("lossops/gated")
+        run = client.create_flow_run_from_deployment(deployment.id)
+        told = heard.get(timeout=120)
+        assert told["subject"] == "lossops: a gate failed in gated"
+        assert "Report: s3://reports/gated/" in told["body"]
+        assert "mean_squared_error max 1e-06, m, overall: " in told["body"]
+        seen = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        keys = {str(one.key) for one in client.read_artifacts(artifact_filter=seen)}
+        assert {"lossops-gated-gates", "lossops-gated-losses", "lossops-gated-cluster"} <= keys
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, Queue[dict[str, str]]]]:
+    """Yield the URL of somebody who is told things, and what he hears."""
+    heard: Queue[dict[str, str]] = Queue()
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/", heard
+        finally:
+            server.shutdown()
 
 
 def losses(store: fs.FileSystem, report: str) -> bytes:
