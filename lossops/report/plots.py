@@ -1,0 +1,236 @@
+"""What the plots of a report look like: Vega-Lite specifications of rows that are chosen already.
+
+Colours are custom properties of the page, so that one drawing does for light, dark and paper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lossops.report.selection import printable
+
+__all__ = ["calibration_plot", "dot_plot", "heat_map", "histogram_plot", "ledger_plot", "short"]
+
+Row = Mapping[str, Any]
+Spec = dict[str, Any]
+
+_WIDTH = 300  # of what is drawn, without labels
+_STEP = 20
+_LABEL = 34  # letters
+_ACCENT, _INK, _LINE, _SOFT = "var(--accent)", "currentColor", "var(--line)", "var(--soft)"
+_REASONS = [f"var(--reason-{number})" for number in range(8)]
+_TEXT = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+_CONFIG: Spec = {
+    "background": "transparent",
+    "aria": False,
+    "font": "sans-serif",
+    "view": {"stroke": None},
+    "axis": {**_TEXT, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE, "labelLimit": 220},
+    "legend": {**_TEXT, "labelLimit": 220, "symbolStrokeWidth": 0},
+    "title": {"color": _INK, "fontSize": 12, "anchor": "start", "fontWeight": "normal"},
+}
+_LABEL_OF = "slice(datum.label, 5)"  # without the number that keeps labels apart
+
+
+def short(text: str, letters: int = _LABEL) -> str:
+    """A label of at most so many letters."""
+    text = printable(text[: 4 * letters])
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def _named(number: int, text: str) -> str:
+    """A label that no other has, also where two are cut to the same letters."""
+    return f"{number:05d}{short(text)}"
+
+
+def _spec(content: Spec) -> Spec:
+    return {**content, "config": _CONFIG}
+
+
+def _finite(row: Row, *names: str) -> bool:
+    return all(row[name] is not None and math.isfinite(row[name]) for name in names)
+
+
+def _scale(values: Sequence[float], *, zero: bool) -> Spec:
+    """A linear scale, or one that leaves out no power of ten where values spread over many."""
+    positive = [value for value in values if value > 0]
+    wide = not zero and len(positive) == len(values) and positive and max(positive) > 1000 * min(positive)
+    return {"type": "log"} if wide else {"zero": zero, "nice": True}
+
+
+def dot_plot(
+    rows: Sequence[Row], value: str, label: str, title: str, *, size: str | None = None, line: float | None = None
+) -> Spec | None:
+    """Dots with intervals, a line for each row, in the order of the rows; None if no row has a value.
+
+    Args:
+        rows: of a table with `value`, ``ci_low`` and ``ci_high``.
+        value, label: the columns of the dots and their labels.
+        title: what the axis shows.
+        size: the column that the area of a dot stands for.
+        line: where a dashed line is drawn to compare with.
+    """
+    shown = [row for row in rows if _finite(row, value)]
+    if not shown:
+        return None
+    data = [_dot(number, row, value, label, size) for number, row in enumerate(shown)]
+    ends = [one[end] for one in data for end in ("value", "low", "high") if one.get(end) is not None]
+    scale = _scale(ends + ([line] if line is not None else []), zero=line == 0)
+    across = {"type": "quantitative", "title": title, "scale": scale, "axis": {"format": "~g", "tickCount": 5}}
+    down = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": {"labelExpr": _LABEL_OF}}
+    dots: Spec = {"x": {"field": "value", **across}, "y": down}
+    if size:
+        scale = {"range": [16, 170], "zero": True}
+        dots["size"] = {"field": "size", "type": "quantitative", "scale": scale, "legend": None}
+    layers = [
+        {"mark": {"type": "rule", "color": _ACCENT, "strokeWidth": 2}, "encoding": _ends(across, down)},
+        {"mark": {"type": "circle", "color": _ACCENT, "opacity": 1, "size": 60}, "encoding": dots},
+    ]
+    return _spec({"width": _WIDTH, "height": {"step": _STEP}, "data": {"values": data}, "layer": _lined(layers, line)})
+
+
+def _dot(number: int, row: Row, value: str, label: str, size: str | None) -> Spec:
+    one = {"label": _named(number, row[label]), "value": row[value], "size": row[size] if size else None}
+    return {**one, "low": row["ci_low"], "high": row["ci_high"]} if _finite(row, "ci_low", "ci_high") else one
+
+
+def _ends(across: Spec, down: Spec) -> Spec:
+    return {"x": {"field": "low", **across}, "x2": {"field": "high"}, "y": down}
+
+
+def _lined(layers: list[Spec], line: float | None) -> list[Spec]:
+    if line is None or not math.isfinite(line):
+        return layers
+    mark = {"type": "rule", "color": _INK, "strokeDash": [4, 3], "opacity": 0.7}
+    return [{"mark": mark, "encoding": {"x": {"datum": line, "type": "quantitative"}}}, *layers]
+
+
+def heat_map(cells: Sequence[tuple[str, str, float]], columns: tuple[str, str], title: str) -> Spec:
+    """Values of two columns crossed: the stronger the colour, the larger the value.
+
+    Args:
+        cells: value of the first column, value of the second, number; in the order of both axes.
+        columns: their names; the first goes down.
+        title: what the colour shows.
+    """
+    down, across = ({text: number for number, text in enumerate(dict.fromkeys(one))} for one in _axes(cells))
+    data = [{"y": _named(down[one], one), "x": _named(across[two], two), "value": value} for one, two, value in cells]
+    axis = {"labelExpr": _LABEL_OF, "domain": False, "ticks": False, "labelLimit": 130}
+    opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.06, 1], "zero": False}}
+    legend = {"title": title, "orient": "top", "format": "~g", "symbolFillColor": _ACCENT, "symbolType": "square"}
+    encoding = {
+        "x": {"field": "x", "type": "nominal", "sort": None, "title": short(columns[1]), "axis": axis},
+        "y": {"field": "y", "type": "nominal", "sort": None, "title": short(columns[0]), "axis": axis},
+        "opacity": {**opacity, "legend": legend},
+    }
+    mark = {"type": "rect", "color": _ACCENT, "stroke": "var(--back)", "strokeWidth": 1}
+    step = max(14, min(44, _WIDTH // len(across)))
+    size = {"width": {"step": step}, "height": {"step": 20}}
+    return _spec({**size, "data": {"values": data}, "mark": mark, "encoding": encoding})
+
+
+def _axes(cells: Sequence[tuple[str, str, float]]) -> tuple[list[str], list[str]]:
+    return [one for one, _, _ in cells], [two for _, two, _ in cells]
+
+
+def calibration_plot(rows: Sequence[Row]) -> Spec:
+    """Mean label beside mean prediction of each bin, with the diagonal on which both are equal."""
+    names = ("mean_prediction", "mean_label", "ci_low", "ci_high", "rows")
+    data = [{name: row[name] for name in names} for row in rows]
+    scale = {"domain": [0, 1]}
+    across = {"field": "mean_prediction", "type": "quantitative", "title": "mean prediction", "scale": scale}
+    down = {"type": "quantitative", "title": "mean label", "scale": scale}
+    line = {"type": "line", "color": _INK, "strokeDash": [4, 3], "opacity": 0.7, "strokeWidth": 1}
+    ends = [{"mean_prediction": end, "mean_label": end} for end in (0, 1)]
+    size = {"field": "rows", "type": "quantitative", "scale": {"range": [16, 170], "zero": True}, "legend": None}
+    layers: list[Spec] = [
+        {"data": {"values": ends}, "mark": line, "encoding": {"x": across, "y": {"field": "mean_label", **down}}},
+        {
+            "mark": {"type": "rule", "color": _ACCENT, "strokeWidth": 2},
+            "encoding": {"x": across, "y": {"field": "ci_low", **down}, "y2": {"field": "ci_high"}},
+        },
+        {
+            "mark": {"type": "circle", "color": _ACCENT, "opacity": 1},
+            "encoding": {"x": across, "y": {"field": "mean_label", **down}, "size": size},
+        },
+    ]
+    return _spec({"width": _WIDTH, "height": _WIDTH, "data": {"values": data}, "layer": layers})
+
+
+def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: str) -> Spec | None:
+    """Rows by loss, in bins of equal relative width; None if no bin can be drawn.
+
+    Args:
+        rows: of histograms.parquet, increasing.
+        quantiles: marked by lines, by name.
+        title: the loss.
+    """
+    shown = _drawn(rows)
+    if not shown:
+        return None
+    data = [{name: row[name] for name in ("low", "high", "rows")} for row in shown]
+    smallest = min(abs(end) for row in shown for end in (row["low"], row["high"]) if end)
+    logarithmic = all(row["low"] > 0 for row in shown)
+    scale: Spec = {"type": "log"} if logarithmic else {"type": "symlog", "constant": smallest}
+    axis = {"format": "~g", "grid": False, "values": _ticks(max(shown[0]["low"], smallest), shown[-1]["high"])}
+    across = {"type": "quantitative", "title": title, "scale": scale, "axis": axis}
+    down = {"field": "rows", "type": "quantitative", "title": "rows", "axis": {"format": "~s", "tickCount": 5}}
+    bars = {"x": {"field": "low", **across}, "x2": {"field": "high"}, "y": down, "y2": {"datum": 0}}
+    layers: list[Spec] = [{"mark": {"type": "rect", "color": _ACCENT}, "encoding": bars}]
+    layers += [_quantile(*one) for one in quantiles.items() if shown[0]["low"] <= one[1] <= shown[-1]["high"]]
+    return _spec({"width": 420, "height": 180, "data": {"values": data}, "layer": layers})
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers for an axis that multiplies: powers of ten, and of few of them also 2 and 5 times each."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high)) if high > 0 else 0
+    powers = range(first, last + 1, max(1, (last - first) // 7))
+    found = [times * 10.0**power for power in powers for times in ((1, 2, 5) if last - first < 3 else (1,))]
+    return [tick for tick in found if low <= tick <= high]
+
+
+def _drawn(rows: Sequence[Row]) -> list[Row]:
+    """Bins without those of zero and infinity, which have no width, and without a thin tail towards zero."""
+    shown = [row for row in rows if _finite(row, "low", "high") and row["low"] < row["high"]]
+    floor = max((row["rows"] for row in shown), default=0) / 200
+    while len(shown) > 1 and shown[0]["low"] > 0 and shown[0]["rows"] < floor:
+        shown = shown[1:]
+    return shown
+
+
+def _quantile(name: str, value: float) -> Spec:
+    across = {"datum": value, "type": "quantitative"}
+    text = {"type": "text", "text": name, "align": "left", "dx": 3, "color": _INK, "fontSize": 12, "baseline": "top"}
+    rule = {"mark": {"type": "rule", "color": _INK, "strokeDash": [4, 3]}, "encoding": {"x": across}}
+    return {"layer": [rule, {"mark": text, "encoding": {"x": across, "y": {"value": 0}}}]}
+
+
+def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], title: str) -> Spec:
+    """One bar for each dataset, model and loss, stacked from the rows of each reason.
+
+    Args:
+        bars: label, and (reason, rows) of each part.
+        title: what the axis shows.
+    """
+    reasons = list(dict.fromkeys(reason for _, parts in bars for reason, _ in parts))
+    data = [
+        {"bar": _named(number, label), "reason": reason, "rows": rows, "order": reasons.index(reason)}
+        for number, (label, parts) in enumerate(bars)
+        for reason, rows in parts
+    ]
+    colours = {"domain": reasons, "range": [_REASONS[number % len(_REASONS)] for number in range(len(reasons))]}
+    axis = {"format": "~s", "tickCount": 5}
+    encoding = {
+        "x": {"field": "rows", "type": "quantitative", "stack": "zero", "title": title, "axis": axis},
+        "y": {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": {"labelExpr": _LABEL_OF}},
+        "color": {
+            "field": "reason",
+            "scale": colours,
+            "legend": {"title": None, "orient": "bottom", "columns": 3, "symbolType": "square"},
+        },
+        "order": {"field": "order", "type": "quantitative"},
+    }
+    mark = {"type": "bar", "height": 14}
+    return _spec({"width": 340, "height": {"step": 24}, "data": {"values": data}, "mark": mark, "encoding": encoding})
