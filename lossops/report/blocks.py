@@ -11,11 +11,25 @@ from typing import Any, ClassVar, Literal
 
 from lossops.report.selection import number, printable
 
-__all__ = ["Block", "Code", "Column", "Facts", "Figure", "Heading", "Note", "Section", "Table", "cell_text", "within"]
+__all__ = [
+    "Block",
+    "Code",
+    "Column",
+    "Facts",
+    "Figure",
+    "Gallery",
+    "Heading",
+    "Note",
+    "Section",
+    "Table",
+    "cell_text",
+    "within",
+]
 
 Kind = Literal["text", "count", "number", "percent"]
 Cells = tuple[Any, ...]
 
+DASH = "\N{EN DASH}"
 FIRST_ROWS = 50  # of a table, that are there without the page's script
 _CELL = 200  # letters that are shown
 _WHOLE = 2000  # letters that are in the page at all
@@ -119,18 +133,27 @@ class Figure:
     """A plot with the same numbers as a table.
 
     Args:
+        heading: what it is of; text of the user's.
         svg: the drawing; None if nothing of it can be drawn.
         caption: how it is read.
         table: its numbers, if they are not in a table of the section.
     """
 
+    heading: Sequence[str]
     svg: str | None
-    caption: str
-    table: Table | None
-    block: ClassVar[str] = "figure"
+    caption: str = ""
+    table: Table | None = None
 
 
-Block = Heading | Note | Facts | Code | Table | Figure
+@dataclass(frozen=True)
+class Gallery:
+    """Figures side by side where there is room."""
+
+    figures: Sequence[Figure]
+    block: ClassVar[str] = "gallery"
+
+
+Block = Heading | Note | Facts | Code | Table | Gallery
 
 
 @dataclass(frozen=True)
@@ -154,7 +177,7 @@ def whole(text: str) -> str:
 def cell_text(value: Any, kind: Kind) -> str:
     """A value as a reader sees it; a dash where there is none."""
     if value is None:
-        return "–"
+        return DASH
     if kind == "text":
         text = whole(str(value))
         return text if len(text) <= _CELL else f"{text[:_CELL]}…"

@@ -1,7 +1,7 @@
 """Plots: from a Vega-Lite specification to SVG that may stand in a page.
 
-Vega's own renderer draws it, without a browser or a network. Labels are user data, so what comes back is taken apart, and
-only shapes and text that Vega is known to draw are put together again.
+Vega's own renderer draws it, without a browser or a network. Labels are user data, so what comes back is taken apart,
+and only shapes and text that Vega is known to draw are put together again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from xml.etree import ElementTree as Xml
+from xml.etree import ElementTree as ET
 
 from lossops.errors import RunError
 from lossops.report.selection import printable
@@ -51,7 +51,7 @@ def draw(spec: Mapping[str, Any], name: str, about: str) -> str:
         about: what it shows, in a sentence.
 
     Returns:
-        An ``svg`` element; its size is the page's to decide.
+        An ``svg`` element.
 
     Raises:
         RunError: the renderer drew something that has no place in a page.
@@ -73,23 +73,21 @@ def checked(drawn: str, name: str, about: str) -> str:
     Raises:
         RunError: it has an element, an attribute or a value beyond that.
     """
-    root = Xml.fromstring(drawn)  # noqa: S314  written by the renderer in this process
+    root = ET.fromstring(drawn)  # noqa: S314  written by the renderer in this process
     for element in root.iter():
         _check(element)
-    for size in ("width", "height"):
-        root.attrib.pop(size, None)
     _shrink(root)
     root.set("role", "img")
     for place, (kind, text) in enumerate((("title", name), ("desc", about))):
-        child = Xml.Element(f"{{{_SVG}}}{kind}")
+        child = ET.Element(f"{{{_SVG}}}{kind}")
         child.text = text
         root.insert(place, child)
     root.set("aria-label", f"{name}. {about}")
-    Xml.register_namespace("", _SVG)
-    return Xml.tostring(root, encoding="unicode")
+    ET.register_namespace("", _SVG)
+    return ET.tostring(root, encoding="unicode")
 
 
-def _check(element: Xml.Element) -> None:
+def _check(element: ET.Element) -> None:
     kind = element.tag.removeprefix(f"{{{_SVG}}}")
     if kind not in _ELEMENTS:
         raise RunError(f"a plot was drawn with the element {kind!r}; allowed: {', '.join(sorted(_ELEMENTS))}")
@@ -103,7 +101,7 @@ def _check(element: Xml.Element) -> None:
         element.set(name, _LARGE.sub(lambda found: f"{float(found[0]):.2f}", value))
 
 
-def _shrink(parent: Xml.Element) -> None:
+def _shrink(parent: ET.Element) -> None:
     """Leave out groups without content and shapes without area, of which Vega draws many."""
     for child in list(parent):
         _shrink(child)

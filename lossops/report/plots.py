@@ -6,7 +6,9 @@ Colours are custom properties of the page, so that one drawing does for light, d
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from lossops.report.selection import printable
@@ -19,6 +21,7 @@ Spec = dict[str, Any]
 _WIDTH = 300  # of what is drawn, without labels
 _STEP = 20
 _LABEL = 34  # letters
+_LETTER = 7.4  # their width in a wide font: the renderer has other fonts than whoever reads the page
 _ACCENT, _INK, _LINE, _SOFT = "var(--accent)", "currentColor", "var(--line)", "var(--soft)"
 _REASONS = [f"var(--reason-{number})" for number in range(8)]
 _TEXT = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
@@ -27,17 +30,29 @@ _CONFIG: Spec = {
     "aria": False,
     "font": "sans-serif",
     "view": {"stroke": None},
-    "axis": {**_TEXT, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE, "labelLimit": 220},
+    "axis": {**_TEXT, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE, "labelLimit": 0},
     "legend": {**_TEXT, "labelLimit": 220, "symbolStrokeWidth": 0},
     "title": {"color": _INK, "fontSize": 12, "anchor": "start", "fontWeight": "normal"},
 }
+_NUMBERS = {"tickCount": 4, "labelOverlap": True, "labelSeparation": 14}
 _LABEL_OF = "slice(datum.label, 5)"  # without the number that keeps labels apart
 
 
+def _columns(letter: str) -> int:
+    return 1 + (unicodedata.east_asian_width(letter) in "WF")
+
+
 def short(text: str, letters: int = _LABEL) -> str:
-    """A label of at most so many letters."""
+    """A label of at most so many letters, of which wide ones count twice."""
     text = printable(text[: 4 * letters])
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+    ends = list(accumulate(map(_columns, text)))
+    return text if not ends or ends[-1] <= letters else f"{text[: sum(end < letters for end in ends)]}…"
+
+
+def _names(data: Sequence[Spec], label: str = "label") -> Spec:
+    """An axis of labels, with room for them in any font."""
+    longest = max(sum(map(_columns, one[label][5:])) for one in data)
+    return {"labelExpr": _LABEL_OF, "minExtent": 10 + _LETTER * longest, "domain": False, "ticks": False}
 
 
 def _named(number: int, text: str) -> str:
@@ -78,8 +93,8 @@ def dot_plot(
     data = [_dot(number, row, value, label, size) for number, row in enumerate(shown)]
     ends = [one[end] for one in data for end in ("value", "low", "high") if one.get(end) is not None]
     scale = _scale(ends + ([line] if line is not None else []), zero=line == 0)
-    across = {"type": "quantitative", "title": title, "scale": scale, "axis": {"format": "~g", "tickCount": 5}}
-    down = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": {"labelExpr": _LABEL_OF}}
+    across = {"type": "quantitative", "title": title, "scale": scale, "axis": {**_NUMBERS, "format": "~g"}}
+    down = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": _names(data)}
     dots: Spec = {"x": {"field": "value", **across}, "y": down}
     if size:
         scale = {"range": [16, 170], "zero": True}
@@ -117,12 +132,12 @@ def heat_map(cells: Sequence[tuple[str, str, float]], columns: tuple[str, str], 
     """
     down, across = ({text: number for number, text in enumerate(dict.fromkeys(one))} for one in _axes(cells))
     data = [{"y": _named(down[one], one), "x": _named(across[two], two), "value": value} for one, two, value in cells]
-    axis = {"labelExpr": _LABEL_OF, "domain": False, "ticks": False, "labelLimit": 130}
+    names = {label: _names(data, label) for label in ("x", "y")}
     opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.06, 1], "zero": False}}
     legend = {"title": title, "orient": "top", "format": "~g", "symbolFillColor": _ACCENT, "symbolType": "square"}
     encoding = {
-        "x": {"field": "x", "type": "nominal", "sort": None, "title": short(columns[1]), "axis": axis},
-        "y": {"field": "y", "type": "nominal", "sort": None, "title": short(columns[0]), "axis": axis},
+        "x": {"field": "x", "type": "nominal", "sort": None, "title": short(columns[1]), "axis": names["x"]},
+        "y": {"field": "y", "type": "nominal", "sort": None, "title": short(columns[0]), "axis": names["y"]},
         "opacity": {**opacity, "legend": legend},
     }
     mark = {"type": "rect", "color": _ACCENT, "stroke": "var(--back)", "strokeWidth": 1}
@@ -221,10 +236,10 @@ def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], title: st
         for reason, rows in parts
     ]
     colours = {"domain": reasons, "range": [_REASONS[number % len(_REASONS)] for number in range(len(reasons))]}
-    axis = {"format": "~s", "tickCount": 5}
+    axis = {**_NUMBERS, "format": "~s"}
     encoding = {
         "x": {"field": "rows", "type": "quantitative", "stack": "zero", "title": title, "axis": axis},
-        "y": {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": {"labelExpr": _LABEL_OF}},
+        "y": {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": _names(data, "bar")},
         "color": {
             "field": "reason",
             "scale": colours,

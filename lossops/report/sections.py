@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lossops.report import plots
-from lossops.report.blocks import Block, Code, Column, Facts, Figure, Heading, Note, Section, Table, within
+from lossops.report.blocks import Block, Code, Column, Facts, Figure, Gallery, Note, Section, Table, within
 from lossops.report.drawing import figure_svg
-from lossops.report.selection import compared, gates_in_order, is_overall, level, overall
+from lossops.report.selection import compared, gates_in_order, is_overall, level, number, overall
 from lossops.report.slice_sections import compared_slices, crosses, discovered_slices, every_slice, worst_slices_of
 from lossops.report.store import Report
 from lossops.report.tables import quantile_name
@@ -92,16 +92,17 @@ def _overall(report: Report) -> Iterator[Block]:
     ]
     table = Table("t-overall", "Losses over all rows", columns, _rows(rows, "model", "loss", *names))
     losses = list(dict.fromkeys(row["loss"] for row in rows))
-    for loss in losses[:PAIRS]:
-        own = [row for row in rows if row["loss"] == loss]
-        spec = plots.dot_plot(own, "mean", "model", f"mean of {plots.short(loss)}")
-        if spec:
-            yield Figure(figure_svg(spec, f"Mean {loss} of each model", _says(report)), "", None)
+    yield Gallery([_means(report, loss, [row for row in rows if row["loss"] == loss]) for loss in losses[:PAIRS]])
     yield table
 
 
+def _means(report: Report, loss: str, rows: list[dict[str, Any]]) -> Figure:
+    spec = plots.dot_plot(rows, "mean", "model", f"mean of {plots.short(loss)}")
+    return Figure((loss,), figure_svg(spec, f"Mean {loss} of each model", _says(report)))
+
+
 def _says(report: Report) -> str:
-    return f"Dots are means, lines their {level(report)} intervals; the numbers are in the table beside it."
+    return f"Dots are means, lines their {level(report)} intervals; the numbers are in the table below."
 
 
 def _compared(report: Report) -> Iterator[Block]:
@@ -137,16 +138,25 @@ def _calibration(report: Report) -> Iterator[Block]:
     ]
     if pairs:
         yield Note("On the dashed diagonal the mean label of a bin is its mean prediction. The area of a dot is rows.")
-    for number, pair in enumerate(pairs[:PAIRS]):
+    figures = []
+    for place, pair in enumerate(pairs[:PAIRS]):
         own = [row for row in rows if (row["model"], row["loss"]) == pair]
-        bins = [row for row in own if row["bin"] is not None]
-        name = f"Calibration of {pair[0]}, {pair[1]}"
-        svg = figure_svg(plots.calibration_plot(bins), name, "Mean label beside mean prediction in bins.")
-        yield Heading(pair)
-        yield Figure(
-            svg, "", Table(f"t-calibration-{number}", "Bins of the predicted probability", columns, _rows(own, *names))
-        )
+        spec = plots.calibration_plot([row for row in own if row["bin"] is not None])
+        name, about = f"Calibration of {', '.join(pair)}", "Mean label beside mean prediction in bins."
+        table = Table(f"t-calibration-{place}", "Bins of the prediction", columns, _rows(own, *names), folded=True)
+        figures.append(Figure(pair, figure_svg(spec, name, about), _calibration_text(own), table))
+    if figures:
+        yield Gallery(figures)
     yield from _left_out(len(pairs) - PAIRS, "pairs of model and loss", "calibration.parquet")
+
+
+def _calibration_text(rows: list[dict[str, Any]]) -> str:
+    """What the row of all bins says."""
+    whole = [row for row in rows if row["bin"] is None]
+    return "".join(
+        f"Expected calibration error {number(row['error'])}; mean prediction / mean label {number(row['ratio'])}."
+        for row in whole
+    )
 
 
 def _distribution(report: Report) -> Iterator[Block]:
@@ -156,16 +166,17 @@ def _distribution(report: Report) -> Iterator[Block]:
     means = {(row["model"], row["loss"]): row for row in overall(report)}
     if pairs:
         yield Note("Bins are of equal relative width; a thin tail of very small losses is in the table only.")
-    for number, pair in enumerate(pairs[:PAIRS]):
+    figures = []
+    for place, pair in enumerate(pairs[:PAIRS]):
         bins = [row for row in rows if (row["model"], row["loss"]) == pair]
         marks = {name: means[pair][name] for name in _quantiles(report) if means[pair][name] is not None}
         spec = plots.histogram_plot(bins, marks, plots.short(pair[1]))
-        svg = figure_svg(spec, f"Losses of {pair[0]}, {pair[1]}", "Rows by loss; dashed lines are quantiles.")
-        table = Table(
-            f"t-distribution-{number}", "Rows by loss", columns, _rows(bins, "low", "high", "rows"), folded=True
-        )
-        yield Heading(pair)
-        yield Figure(svg, "", table)
+        svg = figure_svg(spec, f"Losses of {', '.join(pair)}", "Rows by loss; dashed lines are quantiles.")
+        values = _rows(bins, "low", "high", "rows")
+        table = Table(f"t-distribution-{place}", "Rows by loss", columns, values, folded=True)
+        figures.append(Figure(pair, svg, "", table))
+    if figures:
+        yield Gallery(figures)
     yield from _left_out(len(pairs) - PAIRS, "pairs of model and loss", "histograms.parquet")
 
 
@@ -190,10 +201,11 @@ def _ledger(report: Report) -> Iterator[Block]:
         ],
         within(_rows(entries, "dataset", "model", "loss", "reason", "rows"), _LETTERS),
     )
-    yield Figure(figure_svg(plots.ledger_plot(shown, "rows"), "Where every row went", about), "All rows", None)
+    figures = [Figure(("All rows",), figure_svg(plots.ledger_plot(shown, "rows"), "Where every row went", about))]
     if any(parts for _, parts in lost):
         svg = figure_svg(plots.ledger_plot(lost, "rows not scored"), "Rows that were not scored", about)
-        yield Figure(svg, "Rows that were not scored", None)
+        figures.append(Figure(("Rows that were not scored",), svg))
+    yield Gallery(figures)
     yield table
     yield from _left_out(len(bars) - _BARS, "bars", "ledger.parquet")
     yield from _quarantined(report)

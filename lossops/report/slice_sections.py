@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lossops.report import plots
-from lossops.report.blocks import Block, Column, Figure, Heading, Note, Table, within
+from lossops.report.blocks import Block, Column, Figure, Gallery, Heading, Note, Table, within
 from lossops.report.drawing import figure_svg
 from lossops.report.selection import discovered, is_overall, level, overall, slices_of
 from lossops.report.store import Report
@@ -57,15 +57,17 @@ def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
             "The area of a dot is the rows scored, the dashed line the mean of all rows."
         )
     columns = [Column("slice", "text"), Column("rows scored", "count"), Column("mean loss"), *_from_to("mean")]
+    figures = []
     for number, (pair, rows) in enumerate(shown[:limit]):
         spec = plots.dot_plot(
             rows, "mean", "slice", f"mean of {plots.short(pair[1])}", size="rows_valid", line=means.get(pair)
         )
         about = f"Dots are means, lines their {level(report)} intervals, worst first."
         values = _values(rows, ["slice", "rows_valid", "mean", *_INTERVALS])
-        yield Heading(pair)
-        table = Table(f"t-worst-{number}", "The worst slices", columns, values)
-        yield Figure(figure_svg(spec, f"Worst slices of {pair[0]}, {pair[1]}", about), "", table)
+        table = Table(f"t-worst-{number}", "The worst slices", columns, values, folded=True)
+        figures.append(Figure(pair, figure_svg(spec, f"Worst slices of {', '.join(pair)}", about), "", table))
+    if figures:
+        yield Gallery(figures)
     yield from _pairs_left(len(shown) - limit, "the table below")
 
 
@@ -117,17 +119,9 @@ def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
     """Every slice beside the baseline: paired differences with intervals, those that are surely worse first."""
     table = _without_overall(report.comparisons).sort_by([("ci_low", "descending"), ("difference", "descending")])
     shown = [(pair, rows) for pair in pairs if (rows := _own(table, pair).to_pylist())]
-    for pair, rows in shown[:limit]:
-        chosen = rows if len(rows) <= _DOTS else [*rows[: _DOTS - 10], *rows[-10:]]
-        spec = plots.dot_plot(chosen, "difference", "slice", "difference to the baseline", size="rows", line=0.0)
-        about = (
-            "Dots are differences of the same rows, lines their intervals; right of the dashed line the model is worse."
-        )
-        told = "" if len(rows) <= _DOTS else f"The first {_DOTS - 10} and the last 10 of {len(rows):,} slices."
-        yield Heading(pair)
-        yield Figure(figure_svg(spec, f"Difference to the baseline of {pair[0]}, {pair[1]}", about), told, None)
     if not shown:
         return
+    yield Gallery([_differences(pair, rows) for pair, rows in shown[:limit]])
     yield from _pairs_left(len(shown) - limit, "the table below")
     names = ["model", "loss", "slice", "rows", "baseline_mean", "mean", "difference", *_INTERVALS]
     names += ["relative_difference", "p_adjusted"]
@@ -145,6 +139,14 @@ def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
     yield Table("t-differences", "Difference to the baseline of every slice, surely worse ones first", columns, values)
     if (left := table.num_rows - len(values)) > 0:
         yield Note(f"{left:,} more rows are in comparisons.parquet.")
+
+
+def _differences(pair: Pair, rows: Sequence[Mapping[str, Any]]) -> Figure:
+    chosen = rows if len(rows) <= _DOTS else [*rows[: _DOTS - 10], *rows[-10:]]
+    spec = plots.dot_plot(chosen, "difference", "slice", "difference to the baseline", size="rows", line=0.0)
+    about = "Dots are differences of the same rows, lines their intervals; right of the dashed line the model is worse."
+    told = "" if len(rows) <= _DOTS else f"The first {_DOTS - 10} and the last 10 of {len(rows):,} slices."
+    return Figure(pair, figure_svg(spec, f"Difference to the baseline of {', '.join(pair)}", about), told)
 
 
 def discovered_slices(report: Report) -> Iterator[Block]:
@@ -178,28 +180,30 @@ def discovered_slices(report: Report) -> Iterator[Block]:
 def crosses(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block]:
     """Two columns crossed, as a map: of each model and loss the cross in which the worst slice lies."""
     found = [(pair, rows) for pair in pairs if (rows := _worst_cross(report, pair))]
-    for number, (pair, rows) in enumerate(found[:limit]):
-        columns = rows[0]["slice_columns"]
-        down, across = (_most_rows(rows, place) for place in (0, 1))
-        cells = {(one, two): row for row in rows for one, two in [_place(row)] if one in down and two in across}
-        drawn = [(one, two, row["mean"]) for one in down for two in across if (row := cells.get((one, two)))]
-        drawn = [cell for cell in drawn if cell[2] is not None and math.isfinite(cell[2])]
-        spec = plots.heat_map(drawn, (columns[0], columns[1]), "mean loss") if drawn else None
-        table = Table(
-            f"t-cross-{number}",
-            "Mean loss of each pair of values",
-            [Column(columns[0], "text"), *(Column(two) for two in across)],
-            [(one, *(_mean(cells.get((one, two))) for two in across)) for one in down],
-            folded=len(across) > 6,
-        )
-        names = f"{columns[0]} and {columns[1]}"
-        yield Heading((*pair, f"{columns[0]} by {columns[1]}"))
-        yield Figure(
-            figure_svg(spec, f"Mean loss by {names}", "The stronger the colour, the larger the mean loss."),
-            _cross_left(rows, cells),
-            table,
-        )
+    if found:
+        yield Gallery([_cross(f"t-cross-{place}", *one) for place, one in enumerate(found[:limit])])
     yield from _pairs_left(len(found) - limit, "losses.parquet")
+
+
+def _cross(name: str, pair: Pair, rows: Sequence[Mapping[str, Any]]) -> Figure:
+    columns = rows[0]["slice_columns"]
+    down, across = (_most_rows(rows, place) for place in (0, 1))
+    found = {_place(row): row["mean"] for row in rows}
+    cells = {(one, two): found[one, two] for one in down for two in across if (one, two) in found}
+    drawn = [(*place, mean) for place, mean in cells.items() if mean is not None and math.isfinite(mean)]
+    spec = plots.heat_map(drawn, (columns[0], columns[1]), "mean loss") if drawn else None
+    both = f"{columns[0]} by {columns[1]}"
+    table = Table(
+        name,
+        f"Mean loss, {both}",
+        [Column(columns[0], "text"), *(Column(two) for two in across)],
+        [(one, *(cells.get((one, two)) for two in across)) for one in down],
+        folded=True,
+    )
+    left = len(rows) - len(cells)
+    told = f"Values of the largest slices only: {left:,} slices are left out." if left else ""
+    about = "The stronger the colour, the larger the mean loss."
+    return Figure((*pair, both), figure_svg(spec, f"Mean loss, {both}", about), told, table)
 
 
 def _worst_cross(report: Report, pair: Pair) -> list[dict[str, Any]]:
@@ -222,12 +226,3 @@ def _most_rows(rows: Sequence[Mapping[str, Any]], place: int) -> list[str]:
     largest = dict.fromkeys(_place(row)[place] for row in sorted(rows, key=lambda row: -row["rows"]))
     kept = set(list(largest)[:_CELLS])
     return [value for value in dict.fromkeys(_place(row)[place] for row in rows) if value in kept]
-
-
-def _mean(row: Mapping[str, Any] | None) -> float | None:
-    return None if row is None else row["mean"]
-
-
-def _cross_left(rows: Sequence[object], cells: Mapping[Pair, object]) -> str:
-    left = len(rows) - len(cells)
-    return f"Values of the largest slices only: {left:,} slices are left out." if left else ""
