@@ -135,7 +135,7 @@
       search.addEventListener("input", refresh);
       choices.forEach(({ select }) => select.addEventListener("change", refresh));
     }
-    if (json) refresh();
+    refresh();
   };
 
   document.querySelectorAll("div.table").forEach(setUp);

@@ -69,6 +69,5 @@ def _intervals(report: Report) -> str:
     """What an interval is, in a sentence."""
     unit = report.run.get("config", {}).get("unit")
     clustered = f", clustered on {printable(str(unit))}" if unit else ""
-    return (
-        f"Intervals are of {level(report)}: linearised, Student t{clustered}; a dash stands where there is no number."
-    )
+    how = f"linearised standard errors, Student t{clustered}"
+    return f"Intervals hold at {level(report)}: {how}. A dash stands where there is no number."

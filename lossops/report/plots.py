@@ -18,23 +18,25 @@ __all__ = ["calibration_plot", "dot_plot", "heat_map", "histogram_plot", "ledger
 Row = Mapping[str, Any]
 Spec = dict[str, Any]
 
-_WIDTH = 300  # of what is drawn, without labels
+_WIDTH = 270  # of what is drawn, without labels
 _STEP = 20
-_LABEL = 34  # letters
-_LETTER = 7.4  # their width in a wide font: the renderer has other fonts than whoever reads the page
+_LABEL = 28  # letters
+_LETTER = 7.8  # their width in a wide font: the renderer has other fonts than whoever reads the page
 _ACCENT, _INK, _LINE, _SOFT = "var(--accent)", "currentColor", "var(--line)", "var(--soft)"
-_REASONS = [f"var(--reason-{number})" for number in range(8)]
-_TEXT = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+_REASONS = [f"var(--reason-{number})" for number in range(12)]
+_TEXT = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 13, "titleFontSize": 13, "titleFontWeight": "normal"}
 _CONFIG: Spec = {
     "background": "transparent",
     "aria": False,
     "font": "sans-serif",
     "view": {"stroke": None},
     "axis": {**_TEXT, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE, "labelLimit": 0},
-    "legend": {**_TEXT, "labelLimit": 220, "symbolStrokeWidth": 0},
+    "legend": {**_TEXT, "labelLimit": 0, "columnPadding": 45, "symbolStrokeWidth": 0},
     "title": {"color": _INK, "fontSize": 12, "anchor": "start", "fontWeight": "normal"},
 }
-_NUMBERS = {"tickCount": 4, "labelOverlap": True, "labelSeparation": 14}
+_NUMBERS = {"tickCount": 4, "labelOverlap": True, "labelSeparation": 14, "labelExpr": "format(datum.value, '~g')"}
+_COUNTS = {**_NUMBERS, "labelExpr": "format(datum.value, '~s')"}
+_ONCE: Spec = {"values": [{}]}  # data of a mark that is drawn once, not for each row
 _LABEL_OF = "slice(datum.label, 5)"  # without the number that keeps labels apart
 
 
@@ -72,7 +74,7 @@ def _scale(values: Sequence[float], *, zero: bool) -> Spec:
     """A linear scale, or one that leaves out no power of ten where values spread over many."""
     positive = [value for value in values if value > 0]
     wide = not zero and len(positive) == len(values) and positive and max(positive) > 1000 * min(positive)
-    return {"type": "log"} if wide else {"zero": zero, "nice": True}
+    return {"type": "log"} if wide else {"zero": zero, "nice": False, "padding": 10}
 
 
 def dot_plot(
@@ -93,7 +95,7 @@ def dot_plot(
     data = [_dot(number, row, value, label, size) for number, row in enumerate(shown)]
     ends = [one[end] for one in data for end in ("value", "low", "high") if one.get(end) is not None]
     scale = _scale(ends + ([line] if line is not None else []), zero=line == 0)
-    across = {"type": "quantitative", "title": title, "scale": scale, "axis": {**_NUMBERS, "format": "~g"}}
+    across = {"type": "quantitative", "title": title, "scale": scale, "axis": _NUMBERS}
     down = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": _names(data)}
     dots: Spec = {"x": {"field": "value", **across}, "y": down}
     if size:
@@ -119,7 +121,7 @@ def _lined(layers: list[Spec], line: float | None) -> list[Spec]:
     if line is None or not math.isfinite(line):
         return layers
     mark = {"type": "rule", "color": _INK, "strokeDash": [4, 3], "opacity": 0.7}
-    return [{"mark": mark, "encoding": {"x": {"datum": line, "type": "quantitative"}}}, *layers]
+    return [{"data": _ONCE, "mark": mark, "encoding": {"x": {"datum": line, "type": "quantitative"}}}, *layers]
 
 
 def heat_map(cells: Sequence[tuple[str, str, float]], columns: tuple[str, str], title: str) -> Spec:
@@ -133,16 +135,26 @@ def heat_map(cells: Sequence[tuple[str, str, float]], columns: tuple[str, str], 
     down, across = ({text: number for number, text in enumerate(dict.fromkeys(one))} for one in _axes(cells))
     data = [{"y": _named(down[one], one), "x": _named(across[two], two), "value": value} for one, two, value in cells]
     names = {label: _names(data, label) for label in ("x", "y")}
+    step = max(14, min(90, _WIDTH // len(across)))
+    if names["x"]["minExtent"] <= step:  # the labels fit side by side
+        names["x"] = {"labelExpr": _LABEL_OF, "domain": False, "ticks": False, "labelAngle": 0}
+    lowest, highest = min(cell[2] for cell in cells), max(cell[2] for cell in cells)
     opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.06, 1], "zero": False}}
-    legend = {"title": title, "orient": "top", "format": "~g", "symbolFillColor": _ACCENT, "symbolType": "square"}
+    legend = {
+        "title": title,
+        "orient": "top",
+        "labelExpr": _NUMBERS["labelExpr"],
+        "values": [lowest, highest],
+        "symbolFillColor": _ACCENT,
+        "symbolType": "square",
+    }
     encoding = {
         "x": {"field": "x", "type": "nominal", "sort": None, "title": short(columns[1]), "axis": names["x"]},
         "y": {"field": "y", "type": "nominal", "sort": None, "title": short(columns[0]), "axis": names["y"]},
         "opacity": {**opacity, "legend": legend},
     }
     mark = {"type": "rect", "color": _ACCENT, "stroke": "var(--back)", "strokeWidth": 1}
-    step = max(14, min(44, _WIDTH // len(across)))
-    size = {"width": {"step": step}, "height": {"step": 20}}
+    size = {"width": {"step": step}, "height": {"step": 22}}
     return _spec({**size, "data": {"values": data}, "mark": mark, "encoding": encoding})
 
 
@@ -154,9 +166,15 @@ def calibration_plot(rows: Sequence[Row]) -> Spec:
     """Mean label beside mean prediction of each bin, with the diagonal on which both are equal."""
     names = ("mean_prediction", "mean_label", "ci_low", "ci_high", "rows")
     data = [{name: row[name] for name in names} for row in rows]
-    scale = {"domain": [0, 1]}
-    across = {"field": "mean_prediction", "type": "quantitative", "title": "mean prediction", "scale": scale}
-    down = {"type": "quantitative", "title": "mean label", "scale": scale}
+    scale, axis = {"domain": [0, 1]}, {**_NUMBERS, "tickCount": 5}
+    across = {
+        "field": "mean_prediction",
+        "type": "quantitative",
+        "title": "mean prediction",
+        "scale": scale,
+        "axis": axis,
+    }
+    down = {"type": "quantitative", "title": "mean label", "scale": scale, "axis": axis}
     line = {"type": "line", "color": _INK, "strokeDash": [4, 3], "opacity": 0.7, "strokeWidth": 1}
     ends = [{"mean_prediction": end, "mean_label": end} for end in (0, 1)]
     size = {"field": "rows", "type": "quantitative", "scale": {"range": [16, 170], "zero": True}, "legend": None}
@@ -185,17 +203,27 @@ def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: s
     shown = _drawn(rows)
     if not shown:
         return None
-    data = [{name: row[name] for name in ("low", "high", "rows")} for row in shown]
     smallest = min(abs(end) for row in shown for end in (row["low"], row["high"]) if end)
     logarithmic = all(row["low"] > 0 for row in shown)
+    data = [{"low": row["low"], "high": row["high"], "height": _height(row, smallest, logarithmic)} for row in shown]
     scale: Spec = {"type": "log"} if logarithmic else {"type": "symlog", "constant": smallest}
-    axis = {"format": "~g", "grid": False, "values": _ticks(max(shown[0]["low"], smallest), shown[-1]["high"])}
+    axis = {**_NUMBERS, "grid": False, "values": _ticks(max(shown[0]["low"], smallest), shown[-1]["high"])}
     across = {"type": "quantitative", "title": title, "scale": scale, "axis": axis}
-    down = {"field": "rows", "type": "quantitative", "title": "rows", "axis": {"format": "~s", "tickCount": 5}}
+    down = {"field": "height", "type": "quantitative", "title": "rows per doubling", "axis": _COUNTS}
     bars = {"x": {"field": "low", **across}, "x2": {"field": "high"}, "y": down, "y2": {"datum": 0}}
     layers: list[Spec] = [{"mark": {"type": "rect", "color": _ACCENT}, "encoding": bars}]
     layers += [_quantile(*one) for one in quantiles.items() if shown[0]["low"] <= one[1] <= shown[-1]["high"]]
     return _spec({"width": 420, "height": 180, "data": {"values": data}, "layer": layers})
+
+
+def _height(row: Row, smallest: float, logarithmic: bool) -> float:  # noqa: FBT001
+    """Rows per width on the axis, whose unit is a doubling: bins are of unequal width there, areas are to be equal."""
+    low, high = ((math.log(end) if logarithmic else _symlog(end / smallest)) for end in (row["low"], row["high"]))
+    return float(row["rows"] * math.log(2) / (high - low))
+
+
+def _symlog(value: float) -> float:
+    return math.copysign(math.log1p(abs(value)), value)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -217,33 +245,43 @@ def _drawn(rows: Sequence[Row]) -> list[Row]:
 
 def _quantile(name: str, value: float) -> Spec:
     across = {"datum": value, "type": "quantitative"}
-    text = {"type": "text", "text": name, "align": "left", "dx": 3, "color": _INK, "fontSize": 12, "baseline": "top"}
+    text = {
+        "type": "text",
+        "text": short(name),
+        "align": "left",
+        "dx": 3,
+        "color": _INK,
+        "fontSize": 12,
+        "baseline": "top",
+    }
     rule = {"mark": {"type": "rule", "color": _INK, "strokeDash": [4, 3]}, "encoding": {"x": across}}
-    return {"layer": [rule, {"mark": text, "encoding": {"x": across, "y": {"value": 0}}}]}
+    return {"data": _ONCE, "layer": [rule, {"mark": text, "encoding": {"x": across, "y": {"value": 0}}}]}
 
 
-def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], title: str) -> Spec:
+def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], reasons: Sequence[str], title: str) -> Spec:
     """One bar for each dataset, model and loss, stacked from the rows of each reason.
 
     Args:
         bars: label, and (reason, rows) of each part.
+        reasons: all that have a colour, in order, also where other plots use them.
         title: what the axis shows.
     """
-    reasons = list(dict.fromkeys(reason for _, parts in bars for reason, _ in parts))
+    used = {reason for _, parts in bars for reason, _ in parts}
+    colour = {reason: _REASONS[place % len(_REASONS)] for place, reason in enumerate(reasons) if reason in used}
+    order = {reason: number for number, reason in enumerate(reasons)}
     data = [
-        {"bar": _named(number, label), "reason": reason, "rows": rows, "order": reasons.index(reason)}
+        {"bar": _named(number, label), "reason": reason, "rows": rows, "order": order[reason]}
         for number, (label, parts) in enumerate(bars)
         for reason, rows in parts
     ]
-    colours = {"domain": reasons, "range": [_REASONS[number % len(_REASONS)] for number in range(len(reasons))]}
-    axis = {**_NUMBERS, "format": "~s"}
+    axis = _COUNTS
     encoding = {
         "x": {"field": "rows", "type": "quantitative", "stack": "zero", "title": title, "axis": axis},
         "y": {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": _names(data, "bar")},
         "color": {
             "field": "reason",
-            "scale": colours,
-            "legend": {"title": None, "orient": "bottom", "columns": 3, "symbolType": "square"},
+            "scale": {"domain": list(colour), "range": list(colour.values())},
+            "legend": {"title": None, "orient": "bottom", "columns": 2, "symbolType": "square"},
         },
         "order": {"field": "order", "type": "quantitative"},
     }

@@ -18,6 +18,7 @@ __all__ = ["sections"]
 
 PAIRS = 6  # of model and loss, that have plots of their own
 _BARS = 24
+_FOLDED = 12  # rows of a table that is opened first
 _LETTERS = 150_000  # of a table that may be long
 
 
@@ -53,7 +54,7 @@ def _gates(report: Report) -> Iterator[Block]:
     columns = [
         Column("outcome", "text", choice=True),
         *(Column(title, "text") for title in ("gate", "model", "loss", "slice")),
-        *(Column(title) for title in ("limit", "value", "value from", "value to", "adjusted p-value")),
+        *(Column(title) for title in ("limit", "value", "value from", "value to", "adjusted p")),
         Column("rows", "count"),
         Column("why", "text"),
     ]
@@ -116,7 +117,7 @@ def _compared(report: Report) -> Iterator[Block]:
         Column("rows of both", "count"),
         *(Column(title) for title in ("baseline mean", "mean loss", "difference", "difference from", "difference to")),
         Column("relative difference", "percent"),
-        Column("p-value"),
+        Column("p"),
     ]
     yield Note(
         "Differences are of the same rows, model less baseline: below 0 the model is better, for losses of which less "
@@ -165,7 +166,9 @@ def _distribution(report: Report) -> Iterator[Block]:
     columns = [Column("from"), Column("to"), Column("rows", "count")]
     means = {(row["model"], row["loss"]): row for row in overall(report)}
     if pairs:
-        yield Note("Bins are of equal relative width; a thin tail of very small losses is in the table only.")
+        yield Note(
+            "The area of a bar is its rows, the axis multiplies; a thin tail of very small losses is in the table only."
+        )
     figures = []
     for place, pair in enumerate(pairs[:PAIRS]):
         bins = [row for row in rows if (row["model"], row["loss"]) == pair]
@@ -190,6 +193,7 @@ def _ledger(report: Report) -> Iterator[Block]:
     totals = [f"{count:,} rows of {dataset}" for dataset, count in report.run.get("rows", {}).items()]
     yield Note(f"Read: {' and '.join(totals)}. Each bar adds up to the rows that were read for it.")
     shown = list(bars.items())[:_BARS]
+    reasons = list(dict.fromkeys(["scored", *(row["reason"] for row in entries)]))
     lost = [(label, [part for part in parts if part[0] != "scored"]) for label, parts in shown]
     about = "One bar for each dataset, model and loss, stacked by what became of its rows."
     table = Table(
@@ -200,10 +204,13 @@ def _ledger(report: Report) -> Iterator[Block]:
             Column("rows", "count"),
         ],
         within(_rows(entries, "dataset", "model", "loss", "reason", "rows"), _LETTERS),
+        folded=len(entries) > _FOLDED,
     )
-    figures = [Figure(("All rows",), figure_svg(plots.ledger_plot(shown, "rows"), "Where every row went", about))]
+    figures = [
+        Figure(("All rows",), figure_svg(plots.ledger_plot(shown, reasons, "rows"), "Where every row went", about))
+    ]
     if any(parts for _, parts in lost):
-        svg = figure_svg(plots.ledger_plot(lost, "rows not scored"), "Rows that were not scored", about)
+        svg = figure_svg(plots.ledger_plot(lost, reasons, "rows not scored"), "Rows that were not scored", about)
         figures.append(Figure(("Rows that were not scored",), svg))
     yield Gallery(figures)
     yield table
@@ -287,5 +294,5 @@ def _inputs(report: Report) -> Iterator[Block]:
         Column("fingerprint", "text"),
     ]
     shown = within(_rows(rows, "dataset", "path", "rows", "bytes", "seconds", "fingerprint"), _LETTERS)
-    yield Table("t-shards", f"Inputs: {len(rows):,} files", columns, shown, folded=len(rows) > 12)
+    yield Table("t-shards", f"Inputs: {len(rows):,} files", columns, shown, folded=len(rows) > _FOLDED)
     yield from _left_out(len(rows) - len(shown), "files", "shards.parquet")

@@ -133,7 +133,7 @@ def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
         *(Column(title) for title in ("baseline mean", "mean loss", "difference")),
         *_from_to("difference"),
         Column("relative difference", "percent"),
-        Column("adjusted p-value"),
+        Column("adjusted p"),
     ]
     values = [row for _, rows in shown for row in within(_values(rows, names), _OTHER_LETTERS // len(shown))]
     yield Table("t-differences", "Difference to the baseline of every slice, surely worse ones first", columns, values)
@@ -163,7 +163,7 @@ def discovered_slices(report: Report) -> Iterator[Block]:
         Column("held-out rows", "count"),
         *(Column(title) for title in ("held-out mean", "mean of others", "difference")),
         *_from_to("difference"),
-        Column("adjusted p-value"),
+        Column("adjusted p"),
     ]
     names = ["model", "loss", "slice", "rows", "mean", "held_out_rows", "held_out_mean", "held_out_other_mean"]
     names += ["difference", *_INTERVALS, "p_adjusted"]
