@@ -129,7 +129,7 @@
       head.append(button);
       button.addEventListener("click", () => sortBy(at));
     });
-    if (rows.length > 8) {
+    if (rows.length > 12) {
       tools.append(element("label", {}, "Filter", search), ...choices.map(({ label }) => label), count);
       tools.hidden = false;
       search.addEventListener("input", refresh);

@@ -36,6 +36,7 @@ _CONFIG: Spec = {
 }
 _NUMBERS = {"tickCount": 4, "labelOverlap": True, "labelSeparation": 14, "labelExpr": "format(datum.value, '~g')"}
 _COUNTS = {**_NUMBERS, "labelExpr": "format(datum.value, '~s')"}
+_TITLED = {"minExtent": 36}  # room for numbers in any font beside the title of an axis that goes up
 _ONCE: Spec = {"values": [{}]}  # data of a mark that is drawn once, not for each row
 _LABEL_OF = "slice(datum.label, 5)"  # without the number that keeps labels apart
 
@@ -45,10 +46,17 @@ def _columns(letter: str) -> int:
 
 
 def short(text: str, letters: int = _LABEL) -> str:
-    """A label of at most so many letters, of which wide ones count twice."""
-    text = printable(text[: 4 * letters])
+    """A label of at most so many letters, of which wide ones count twice; without its middle if it is longer."""
+    text = printable(text if len(text) <= 4 * letters else text[: 2 * letters] + text[-2 * letters :])
+    if sum(map(_columns, text)) <= letters:
+        return text
+    head, tail = _first(text, letters // 2), _first(text[::-1], (letters - 1) // 2)[::-1]
+    return f"{head}…{tail}"
+
+
+def _first(text: str, columns: int) -> str:
     ends = list(accumulate(map(_columns, text)))
-    return text if not ends or ends[-1] <= letters else f"{text[: sum(end < letters for end in ends)]}…"
+    return text[: sum(end <= columns for end in ends)]
 
 
 def _names(data: Sequence[Spec], label: str = "label") -> Spec:
@@ -174,7 +182,7 @@ def calibration_plot(rows: Sequence[Row]) -> Spec:
         "scale": scale,
         "axis": axis,
     }
-    down = {"type": "quantitative", "title": "mean label", "scale": scale, "axis": axis}
+    down = {"type": "quantitative", "title": "mean label", "scale": scale, "axis": {**axis, **_TITLED}}
     line = {"type": "line", "color": _INK, "strokeDash": [4, 3], "opacity": 0.7, "strokeWidth": 1}
     ends = [{"mean_prediction": end, "mean_label": end} for end in (0, 1)]
     size = {"field": "rows", "type": "quantitative", "scale": {"range": [16, 170], "zero": True}, "legend": None}
@@ -206,10 +214,10 @@ def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: s
     smallest = min(abs(end) for row in shown for end in (row["low"], row["high"]) if end)
     logarithmic = all(row["low"] > 0 for row in shown)
     data = [{"low": row["low"], "high": row["high"], "height": _height(row, smallest, logarithmic)} for row in shown]
-    scale: Spec = {"type": "log"} if logarithmic else {"type": "symlog", "constant": smallest}
+    scale: Spec = {"type": "log", "nice": False} if logarithmic else {"type": "symlog", "constant": smallest}
     axis = {**_NUMBERS, "grid": False, "values": _ticks(max(shown[0]["low"], smallest), shown[-1]["high"])}
     across = {"type": "quantitative", "title": title, "scale": scale, "axis": axis}
-    down = {"field": "height", "type": "quantitative", "title": "rows per doubling", "axis": _COUNTS}
+    down = {"field": "height", "type": "quantitative", "title": "rows per doubling", "axis": {**_COUNTS, **_TITLED}}
     bars = {"x": {"field": "low", **across}, "x2": {"field": "high"}, "y": down, "y2": {"datum": 0}}
     layers: list[Spec] = [{"mark": {"type": "rect", "color": _ACCENT}, "encoding": bars}]
     layers += [_quantile(*one) for one in quantiles.items() if shown[0]["low"] <= one[1] <= shown[-1]["high"]]

@@ -185,9 +185,11 @@ def _distribution(report: Report) -> Iterator[Block]:
 
 def _ledger(report: Report) -> Iterator[Block]:
     entries = [row for row in report.ledger.to_pylist() if row["rows"]]
+    # What is the same in every bar says nothing.
+    told = [name for name in ("dataset", "model", "loss") if len({row[name] for row in entries}) > 1] or ["dataset"]
     bars: dict[str, list[tuple[str, int]]] = {}
     for row in entries:
-        bars.setdefault(f"{row['dataset']} · {row['model']} · {row['loss']}", []).append((row["reason"], row["rows"]))
+        bars.setdefault(" · ".join(row[name] for name in told), []).append((row["reason"], row["rows"]))
     if not bars:
         return
     totals = [f"{count:,} rows of {dataset}" for dataset, count in report.run.get("rows", {}).items()]
@@ -273,10 +275,10 @@ def _run(report: Report) -> Iterator[Block]:
     yield from _inputs(report)
     if stages := run.get("stages"):
         columns = [Column("stage", "text"), Column("seconds")]
-        yield Table("t-stages", "Where the time went", columns, list(stages.items()))
+        yield Table("t-stages", "Where the time went", columns, list(stages.items()), folded=True)
     if versions := run.get("versions"):
         columns = [Column("package", "text"), Column("version", "text")]
-        yield Table("t-versions", "Versions", columns, list(versions.items()))
+        yield Table("t-versions", "Versions", columns, list(versions.items()), folded=True)
     if "config" in run:
         yield Code("Config as it was run", json.dumps(run["config"], indent=2, ensure_ascii=False))
 

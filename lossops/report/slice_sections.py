@@ -78,7 +78,7 @@ def _from_to(what: str) -> list[Column]:
 def every_slice(report: Report, pairs: Sequence[Pair]) -> Iterator[Block]:
     """All slices of all models and losses in one table, as many as a page can hold."""
     quantiles = [quantile_name(one) for one in report.run.get("config", {}).get("quantiles", [])]
-    names = ["model", "loss", "slice", "rows", "rows_valid", "mean", *_INTERVALS, "std", *quantiles, "max"]
+    names = ["slice", "model", "loss", "rows", "rows_valid", "mean", *_INTERVALS, "std", *quantiles, "max"]
     slices = _without_overall(report.losses)
     if not slices.num_rows:
         return
@@ -89,9 +89,9 @@ def every_slice(report: Report, pairs: Sequence[Pair]) -> Iterator[Block]:
         values = [(*one, _remark(row)) for one, row in zip(_values(rows, names), rows, strict=True)]
         shown += within(values, _SLICE_LETTERS // len(pairs))
     columns = [
+        Column("slice", "text"),
         Column("model", "text", choice=True),
         Column("loss", "text", choice=True),
-        Column("slice", "text"),
         Column("rows", "count"),
         Column("rows scored", "count"),
         Column("mean loss"),
@@ -123,12 +123,12 @@ def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
         return
     yield Gallery([_differences(pair, rows) for pair, rows in shown[:limit]])
     yield from _pairs_left(len(shown) - limit, "the table below")
-    names = ["model", "loss", "slice", "rows", "baseline_mean", "mean", "difference", *_INTERVALS]
+    names = ["slice", "model", "loss", "rows", "baseline_mean", "mean", "difference", *_INTERVALS]
     names += ["relative_difference", "p_adjusted"]
     columns = [
+        Column("slice", "text"),
         Column("model", "text", choice=True),
         Column("loss", "text", choice=True),
-        Column("slice", "text"),
         Column("rows of both", "count"),
         *(Column(title) for title in ("baseline mean", "mean loss", "difference")),
         *_from_to("difference"),
@@ -155,9 +155,9 @@ def discovered_slices(report: Report) -> Iterator[Block]:
     if not rows:
         return
     columns = [
+        Column("slice", "text"),
         Column("model", "text", choice=True),
         Column("loss", "text", choice=True),
-        Column("slice", "text"),
         Column("searched rows", "count"),
         Column("searched mean"),
         Column("held-out rows", "count"),
@@ -165,7 +165,7 @@ def discovered_slices(report: Report) -> Iterator[Block]:
         *_from_to("difference"),
         Column("adjusted p"),
     ]
-    names = ["model", "loss", "slice", "rows", "mean", "held_out_rows", "held_out_mean", "held_out_other_mean"]
+    names = ["slice", "model", "loss", "rows", "mean", "held_out_rows", "held_out_mean", "held_out_other_mean"]
     names += ["difference", *_INTERVALS, "p_adjusted"]
     yield Note(
         "Found in one half of the rows, tested on the other half, which was not searched: its means and p-values are "
