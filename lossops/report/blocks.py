@@ -122,10 +122,10 @@ def _packed(value: Any, texts: dict[str, int]) -> Any:
     return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
-def within(rows: Sequence[Cells], letters: int) -> Sequence[Cells]:
-    """The first rows whose text and digits together are not more than so many letters."""
-    sizes = accumulate(sum(min(len(str(value)), _WHOLE) + 1 for value in row) for row in rows)
-    return rows[: sum(1 for size in sizes if size <= letters)]
+def within(rows: Sequence[Cells], size: int) -> Sequence[Cells]:
+    """The first rows that together take not more than so many bytes of the page."""
+    sizes = accumulate(sum(len(str(value)[:_WHOLE].encode()) + 1 for value in row) for row in rows)
+    return rows[: sum(1 for all_ in sizes if all_ <= size)]
 
 
 @dataclass(frozen=True)

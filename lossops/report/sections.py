@@ -19,7 +19,7 @@ __all__ = ["sections"]
 PAIRS = 6  # of model and loss, that have plots of their own
 _BARS = 24
 _FOLDED = 12  # rows of a table that is opened first
-_LETTERS = 150_000  # of a table that may be long
+_BYTES = 150_000  # of a table that may be long
 
 
 def sections(report: Report) -> list[Section]:
@@ -58,7 +58,7 @@ def _gates(report: Report) -> Iterator[Block]:
         Column("rows", "count"),
         Column("why", "text"),
     ]
-    shown = within(_rows(rows, *names, "why"), _LETTERS)
+    shown = within(_rows(rows, *names, "why"), _BYTES)
     yield Note(
         "A gate passes if the whole interval keeps the limit, fails if the whole interval is beyond it, and is "
         "insufficient otherwise."
@@ -205,7 +205,7 @@ def _ledger(report: Report) -> Iterator[Block]:
             *(Column(title, "text", choice=True) for title in ("dataset", "model", "loss", "reason")),
             Column("rows", "count"),
         ],
-        within(_rows(entries, "dataset", "model", "loss", "reason", "rows"), _LETTERS),
+        within(_rows(entries, "dataset", "model", "loss", "reason", "rows"), _BYTES),
         folded=len(entries) > _FOLDED,
     )
     figures = [
@@ -229,7 +229,7 @@ def _quarantined(report: Report) -> Iterator[Block]:
             Column("rows", "count"),
             Column("problem", "text"),
         ]
-        shown = within(_rows(rows, "dataset", "path", "rows", "problem"), _LETTERS)
+        shown = within(_rows(rows, "dataset", "path", "rows", "problem"), _BYTES)
         yield Table("t-quarantined", "Shards in quarantine: none of their rows is scored", columns, shown)
 
 
@@ -247,7 +247,7 @@ def _hardest(report: Report) -> Iterator[Block]:
         Column("row in it", "count"),
     ]
     names = ["model", "loss", "rank", "key", "loss_value", "label", "prediction", "shard", "row"]
-    shown = within([_as_text(row) for row in _rows(rows, *names)], _LETTERS)
+    shown = within([_as_text(row) for row in _rows(rows, *names)], _BYTES)
     yield Note("The rows with the largest losses: look at them first, wrong labels gather here.")
     yield Table("t-hardest", "Hardest rows of all data", columns, shown)
     yield from _left_out(len(rows) - len(shown), "rows", "hardest.parquet")
@@ -295,6 +295,6 @@ def _inputs(report: Report) -> Iterator[Block]:
         Column("seconds"),
         Column("fingerprint", "text"),
     ]
-    shown = within(_rows(rows, "dataset", "path", "rows", "bytes", "seconds", "fingerprint"), _LETTERS)
+    shown = within(_rows(rows, "dataset", "path", "rows", "bytes", "seconds", "fingerprint"), _BYTES)
     yield Table("t-shards", f"Inputs: {len(rows):,} files", columns, shown, folded=len(rows) > _FOLDED)
     yield from _left_out(len(rows) - len(shown), "files", "shards.parquet")

@@ -22,10 +22,8 @@ Pair = tuple[str, str]
 
 _DOTS = 25  # in a plot
 _CELLS = 30  # of a heat map, down and across
-_SLICE_LETTERS = (
-    1_200_000  # of the table of slices, some 9 000 rows; the worst of each model and loss have equal shares
-)
-_OTHER_LETTERS = 300_000
+_SLICE_BYTES = 1_200_000  # of the table of slices, some 9 000 rows; the worst of each model and loss have equal shares
+_OTHER_BYTES = 300_000
 _INTERVALS = ("ci_low", "ci_high")
 
 
@@ -87,7 +85,7 @@ def every_slice(report: Report, pairs: Sequence[Pair]) -> Iterator[Block]:
         hidden = _own(slices, pair).filter(pc.is_valid(_own(slices, pair)["hidden"])).to_pylist()
         rows = [*slices_of(report, *pair).to_pylist(), *hidden]
         values = [(*one, _remark(row)) for one, row in zip(_values(rows, names), rows, strict=True)]
-        shown += within(values, _SLICE_LETTERS // len(pairs))
+        shown += within(values, _SLICE_BYTES // len(pairs))
     columns = [
         Column("slice", "text"),
         Column("model", "text", choice=True),
@@ -135,7 +133,7 @@ def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
         Column("relative difference", "percent"),
         Column("adjusted p"),
     ]
-    values = [row for _, rows in shown for row in within(_values(rows, names), _OTHER_LETTERS // len(shown))]
+    values = [row for _, rows in shown for row in within(_values(rows, names), _OTHER_BYTES // len(shown))]
     yield Table("t-differences", "Difference to the baseline of every slice, surely worse ones first", columns, values)
     if (left := table.num_rows - len(values)) > 0:
         yield Note(f"{left:,} more rows are in comparisons.parquet.")
@@ -171,7 +169,7 @@ def discovered_slices(report: Report) -> Iterator[Block]:
         "Found in one half of the rows, tested on the other half, which was not searched: its means and p-values are "
         "honest, the searched mean is too high."
     )
-    shown = within(_values(rows, names), _OTHER_LETTERS // 2)
+    shown = within(_values(rows, names), _OTHER_BYTES // 2)
     yield Table("t-discovered", "Slices that were found, the best confirmed first", columns, shown)
     if len(rows) > len(shown):
         yield Note(f"{len(rows) - len(shown):,} more are in discovered.parquet.")
@@ -211,9 +209,7 @@ def _worst_cross(report: Report, pair: Pair) -> list[dict[str, Any]]:
     slices = slices_of(report, *pair)
     crossed = slices.filter(pc.equal(pc.list_value_length(slices["slice_columns"]), 2))
     columns = crossed["slice_columns"][0].as_py() if crossed.num_rows else None
-    return [
-        row for row in _own(report.losses, pair).to_pylist() if row["slice_columns"] == columns and not row["hidden"]
-    ]
+    return [row for row in _own(report.losses, pair).to_pylist() if row["slice_columns"] == columns]
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -223,6 +219,6 @@ def _place(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def _most_rows(rows: Sequence[Mapping[str, Any]], place: int) -> list[str]:
     """The values of a column in order; of too many those that are in the largest slices."""
-    largest = dict.fromkeys(_place(row)[place] for row in sorted(rows, key=lambda row: -row["rows"]))
+    largest = dict.fromkeys(_place(row)[place] for row in sorted(rows, key=lambda row: -(row["rows"] or 0)))
     kept = set(list(largest)[:_CELLS])
     return [value for value in dict.fromkeys(_place(row)[place] for row in rows) if value in kept]
