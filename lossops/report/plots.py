@@ -132,42 +132,47 @@ def _lined(layers: list[Spec], line: float | None) -> list[Spec]:
     return [{"data": _ONCE, "mark": mark, "encoding": {"x": {"datum": line, "type": "quantitative"}}}, *layers]
 
 
-def heat_map(cells: Sequence[tuple[str, str, float]], columns: tuple[str, str], title: str) -> Spec:
-    """Values of two columns crossed: the stronger the colour, the larger the value.
+def heat_map(
+    cells: Mapping[tuple[int, int], float], down: Sequence[str], across: Sequence[str], columns: Sequence[str]
+) -> Spec:
+    """Mean losses of two columns crossed: the stronger the colour, the larger the mean.
 
     Args:
-        cells: value of the first column, value of the second, number; in the order of both axes.
-        columns: their names; the first goes down.
-        title: what the colour shows.
+        cells: mean loss, by place down and across.
+        down, across: labels of the places.
+        columns: the names of both columns; the first goes down.
     """
-    down, across = ({text: number for number, text in enumerate(dict.fromkeys(one))} for one in _axes(cells))
-    data = [{"y": _named(down[one], one), "x": _named(across[two], two), "value": value} for one, two, value in cells]
-    names = {label: _names(data, label) for label in ("x", "y")}
+    data = [
+        {"y": _named(one, down[one]), "x": _named(two, across[two]), "value": value}
+        for (one, two), value in sorted(cells.items())
+    ]
     step = max(14, min(90, _WIDTH // len(across)))
-    if names["x"]["minExtent"] <= step:  # the labels fit side by side
-        names["x"] = {"labelExpr": _LABEL_OF, "domain": False, "ticks": False, "labelAngle": 0}
-    lowest, highest = min(cell[2] for cell in cells), max(cell[2] for cell in cells)
-    opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.06, 1], "zero": False}}
     legend = {
-        "title": title,
+        "title": "mean loss",
         "orient": "top",
-        "labelExpr": _NUMBERS["labelExpr"],
-        "values": [lowest, highest],
         "symbolFillColor": _ACCENT,
         "symbolType": "square",
+        "labelExpr": _NUMBERS["labelExpr"],
+        "values": [min(cells.values()), max(cells.values())],
     }
+    opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.06, 1], "zero": False}, "legend": legend}
     encoding = {
-        "x": {"field": "x", "type": "nominal", "sort": None, "title": short(columns[1]), "axis": names["x"]},
-        "y": {"field": "y", "type": "nominal", "sort": None, "title": short(columns[0]), "axis": names["y"]},
-        "opacity": {**opacity, "legend": legend},
+        "x": {**_place("x", columns[1]), "axis": _side_by_side(_names(data, "x"), step)},
+        "y": {**_place("y", columns[0]), "axis": _names(data, "y")},
+        "opacity": opacity,
     }
     mark = {"type": "rect", "color": _ACCENT, "stroke": "var(--back)", "strokeWidth": 1}
     size = {"width": {"step": step}, "height": {"step": 22}}
     return _spec({**size, "data": {"values": data}, "mark": mark, "encoding": encoding})
 
 
-def _axes(cells: Sequence[tuple[str, str, float]]) -> tuple[list[str], list[str]]:
-    return [one for one, _, _ in cells], [two for _, two, _ in cells]
+def _place(field: str, title: str) -> Spec:
+    return {"field": field, "type": "nominal", "sort": "ascending", "title": short(title)}
+
+
+def _side_by_side(names: Spec, step: int) -> Spec:
+    """Labels below a plot: upright if they are short enough."""
+    return {**names, "labelAngle": 0, "minExtent": 0} if names["minExtent"] <= step else names
 
 
 def calibration_plot(rows: Sequence[Row]) -> Spec:

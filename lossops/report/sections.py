@@ -98,7 +98,8 @@ def _overall(report: Report) -> Iterator[Block]:
 
 
 def _means(report: Report, loss: str, rows: list[dict[str, Any]]) -> Figure:
-    spec = plots.dot_plot(rows, "mean", "model", f"mean of {plots.short(loss)}")
+    kind = "mean " * (rows[0]["kind"] == "loss")
+    spec = plots.dot_plot(rows, "mean", "model", f"{kind}{plots.short(loss)}")
     return Figure((loss,), figure_svg(spec, f"Mean {loss} of each model", _says(report)))
 
 

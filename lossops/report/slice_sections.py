@@ -58,7 +58,7 @@ def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
     figures = []
     for number, (pair, rows) in enumerate(shown[:limit]):
         spec = plots.dot_plot(
-            rows, "mean", "slice", f"mean of {plots.short(pair[1])}", size="rows_valid", line=means.get(pair)
+            rows, "mean", "slice", f"mean {plots.short(pair[1])}", size="rows_valid", line=means.get(pair)
         )
         about = f"Dots are means, lines their {level(report)} intervals, worst first."
         values = _values(rows, ["slice", "rows_valid", "mean", *_INTERVALS])
@@ -186,22 +186,33 @@ def crosses(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block
 def _cross(name: str, pair: Pair, rows: Sequence[Mapping[str, Any]]) -> Figure:
     columns = rows[0]["slice_columns"]
     down, across = (_most_rows(rows, place) for place in (0, 1))
-    found = {_place(row): row["mean"] for row in rows}
-    cells = {(one, two): found[one, two] for one in down for two in across if (one, two) in found}
-    drawn = [(*place, mean) for place, mean in cells.items() if mean is not None and math.isfinite(mean)]
-    spec = plots.heat_map(drawn, (columns[0], columns[1]), "mean loss") if drawn else None
+    found = {tuple(row["slice_values"]): row["mean"] for row in rows}
+    means = [[found.get((one, two)) for two in across] for one in down]
+    words = [_word(one) for one in down], [_word(two) for two in across]
     both = f"{columns[0]} by {columns[1]}"
-    table = Table(
-        name,
-        f"Mean loss, {both}",
-        [Column(columns[0], "text"), *(Column(two) for two in across)],
-        [(one, *(cells.get((one, two)) for two in across)) for one in down],
-        folded=True,
-    )
-    left = len(rows) - len(cells)
+    heads = [Column(columns[0], "text"), *(Column(word) for word in words[1])]
+    lines = [(word, *line) for word, line in zip(words[0], means, strict=True)]
+    drawn = _finite_cells(means)
+    spec = plots.heat_map(drawn, *words, columns) if drawn else None
+    left = len(rows) - sum((one, two) in found for one in down for two in across)
     told = f"Values of the largest slices only: {left:,} slices are left out." if left else ""
     about = "The stronger the colour, the larger the mean loss."
+    table = Table(name, f"Mean loss, {both}", heads, lines, folded=True)
     return Figure((*pair, both), figure_svg(spec, f"Mean loss, {both}", about), told, table)
+
+
+def _finite_cells(means: Sequence[Sequence[float | None]]) -> dict[tuple[int, int], float]:
+    """Means that have a colour, by place down and across."""
+    return {
+        (y, x): mean
+        for y, line in enumerate(means)
+        for x, mean in enumerate(line)
+        if mean is not None and math.isfinite(mean)
+    }
+
+
+def _word(value: str | None) -> str:
+    return "null" if value is None else value or '""'
 
 
 def _worst_cross(report: Report, pair: Pair) -> list[dict[str, Any]]:
@@ -212,13 +223,8 @@ def _worst_cross(report: Report, pair: Pair) -> list[dict[str, Any]]:
     return [row for row in _own(report.losses, pair).to_pylist() if row["slice_columns"] == columns]
 
 
-def _place(row: Mapping[str, Any]) -> tuple[str, str]:
-    one, two = ("null" if value is None else value for value in row["slice_values"])
-    return one, two
-
-
-def _most_rows(rows: Sequence[Mapping[str, Any]], place: int) -> list[str]:
+def _most_rows(rows: Sequence[Mapping[str, Any]], place: int) -> list[str | None]:
     """The values of a column in order; of too many those that are in the largest slices."""
-    largest = dict.fromkeys(_place(row)[place] for row in sorted(rows, key=lambda row: -(row["rows"] or 0)))
+    largest = dict.fromkeys(row["slice_values"][place] for row in sorted(rows, key=lambda row: -(row["rows"] or 0)))
     kept = set(list(largest)[:_CELLS])
-    return [value for value in dict.fromkeys(_place(row)[place] for row in rows) if value in kept]
+    return [value for value in dict.fromkeys(row["slice_values"][place] for row in rows) if value in kept]

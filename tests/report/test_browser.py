@@ -31,6 +31,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 800}, "is_mobile": True, "has_touch": True},
 }
 ALL = [(name, look) for name in REPORTS for look in LOOKS]
+SOME = [("plain", "dark"), ("plain", "phone"), *((name, "light") for name in REPORTS)]
 
 # How many colours a picture has, counted in a page of its own: that of the report may not load pictures.
 COLOURS = """async (url) => {
@@ -102,7 +103,7 @@ def test_it_opens_quietly_and_fits(name: str, look: str, visit: Callable[..., Vi
     assert found.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize(("name", "look"), ALL)
+@pytest.mark.parametrize(("name", "look"), SOME)
 def test_every_plot_is_drawn(name: str, look: str, visit: Callable[..., Visit], browser: Any) -> None:
     found = visit(name, look)
     counter = browser.new_page()
@@ -116,7 +117,7 @@ def test_every_plot_is_drawn(name: str, look: str, visit: Callable[..., Visit], 
     counter.close()
 
 
-@pytest.mark.parametrize(("name", "look"), ALL)
+@pytest.mark.parametrize(("name", "look"), SOME)
 def test_axe_finds_no_barrier(name: str, look: str, visit: Callable[..., Visit]) -> None:
     found = visit(name, look)
     found.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
@@ -166,12 +167,12 @@ def test_filtering(visit: Callable[..., Visit]) -> None:
     page = visit("many").page
     table = page.locator("#t-slices")
     count = table.get_by_role("status")
-    table.get_by_role("searchbox").fill("TOWN 1234")
-    playwright.expect(count).to_have_text(count.inner_text())
-    assert set(texts(page, "t-slices", 0)) <= {"town=town 1234"}
+    some = texts(page, "t-slices", 0)[0]
+    table.get_by_role("searchbox").fill(some.upper())
+    assert set(texts(page, "t-slices", 0)) == {some}
     table.get_by_role("searchbox").fill("town=")
-    table.get_by_label("model").select_option("old")
-    table.get_by_label("loss").select_option("huber")
+    table.locator(".tools").get_by_label("model").select_option("old")
+    table.locator(".tools").get_by_label("loss").select_option("huber")
     assert set(texts(page, "t-slices", column(page, "t-slices", "model"))) == {"old"}
     assert set(texts(page, "t-slices", column(page, "t-slices", "loss"))) == {"huber"}
     table.get_by_role("searchbox").fill("no such town")

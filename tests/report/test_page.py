@@ -162,6 +162,7 @@ def test_verdict_says_what_failed(report_of: Get) -> None:
     failing = next(row for row in report_of("plain").gates.to_pylist() if row["fails"])
     assert f"{failing['gate']}, {failing['model']}, {failing['slice']}: {failing['value']:.6g}" in text
     assert "Completed. No gates were set" in parsed(report_of("many")).text
+    assert "For 2 of 2 pairs of model and loss no row could be scored." in parsed(report_of("invalid")).text
 
 
 @pytest.mark.parametrize("name", REPORTS)
