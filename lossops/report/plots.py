@@ -213,12 +213,14 @@ def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: s
         quantiles: marked by lines, by name.
         title: the loss.
     """
-    shown = _drawn(rows)
+    shown, smallest = _drawn(rows)
     if not shown:
         return None
-    smallest = min(abs(end) for row in shown for end in (row["low"], row["high"]) if end)
     logarithmic = all(row["low"] > 0 for row in shown)
-    data = [{"low": row["low"], "high": row["high"], "height": _height(row, smallest, logarithmic)} for row in shown]
+    data = [
+        {"low": row["low"], "high": row["high"], "height": _height(row, smallest, logarithmic=logarithmic)}
+        for row in shown
+    ]
     scale: Spec = {"type": "log", "nice": False} if logarithmic else {"type": "symlog", "constant": smallest}
     axis = {**_NUMBERS, "grid": False, "values": _ticks(max(shown[0]["low"], smallest), shown[-1]["high"])}
     across = {"type": "quantitative", "title": title, "scale": scale, "axis": axis}
@@ -229,7 +231,7 @@ def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: s
     return _spec({"width": 420, "height": 180, "data": {"values": data}, "layer": layers})
 
 
-def _height(row: Row, smallest: float, logarithmic: bool) -> float:  # noqa: FBT001
+def _height(row: Row, smallest: float, *, logarithmic: bool) -> float:
     """Rows per width on the axis, whose unit is a doubling: bins are of unequal width there, areas are to be equal."""
     low, high = ((math.log(end) if logarithmic else _symlog(end / smallest)) for end in (row["low"], row["high"]))
     return float(row["rows"] * math.log(2) / (high - low))
@@ -241,19 +243,27 @@ def _symlog(value: float) -> float:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers for an axis that multiplies: powers of ten, and of few of them also 2 and 5 times each."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high)) if high > 0 else 0
+    first, last = math.floor(math.log10(low)), min(math.ceil(math.log10(high)), 308) if high > 0 else 0
     powers = range(first, last + 1, max(1, (last - first) // 7))
     found = [times * 10.0**power for power in powers for times in ((1, 2, 5) if last - first < 3 else (1,))]
     return [tick for tick in found if low <= tick <= high]
 
 
-def _drawn(rows: Sequence[Row]) -> list[Row]:
-    """Bins without those of zero and infinity, which have no width, and without a thin tail towards zero."""
+def _drawn(rows: Sequence[Row]) -> tuple[list[Row], float]:
+    """Bins without those of zero and infinity, which have no width, and without a thin tail towards zero.
+
+    Also returns the size of a loss at which that tail begins.
+    """
     shown = [row for row in rows if _finite(row, "low", "high") and row["low"] < row["high"]]
     floor = max((row["rows"] for row in shown), default=0) / 200
-    while len(shown) > 1 and shown[0]["low"] > 0 and shown[0]["rows"] < floor:
-        shown = shown[1:]
-    return shown
+    largest = max((_size(row) for row in shown), default=0.0)
+    ends = [abs(end) for row in shown if row["rows"] >= floor for end in (row["low"], row["high"]) if end]
+    smallest = max(min(ends, default=0.0), largest * 1e-300)
+    return [row for row in shown if _size(row) > smallest], smallest
+
+
+def _size(row: Row) -> float:
+    return max(abs(row["low"]), abs(row["high"]))
 
 
 def _quantile(name: str, value: float) -> Spec:

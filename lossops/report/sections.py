@@ -178,10 +178,16 @@ def _distribution(report: Report) -> Iterator[Block]:
         svg = figure_svg(spec, f"Losses of {', '.join(pair)}", "Rows by loss; dashed lines are quantiles.")
         values = _rows(bins, "low", "high", "rows")
         table = Table(f"t-distribution-{place}", "Rows by loss", columns, values, folded=True)
-        figures.append(Figure(pair, svg, "", table))
+        figures.append(Figure(pair, svg, _not_drawn(bins), table))
     if figures:
         yield Gallery(figures)
     yield from _left_out(len(pairs) - PAIRS, "pairs of model and loss", "histograms.parquet")
+
+
+def _not_drawn(bins: list[dict[str, Any]]) -> str:
+    """What has no place on an axis that multiplies."""
+    points = [row for row in bins if row["low"] == row["high"]]
+    return "".join(f"Not drawn: {row['rows']:,} rows with a loss of {row['low']:g}. " for row in points).strip()
 
 
 def _ledger(report: Report) -> Iterator[Block]:
