@@ -55,6 +55,7 @@ def draw(spec: Mapping[str, Any], name: str, about: str) -> str:
 
     Raises:
         RunError: the renderer drew something that has no place in a page.
+        ValueError: it failed.
     """
     import vl_convert  # noqa: PLC0415  starts a JavaScript engine
 
@@ -63,8 +64,13 @@ def draw(spec: Mapping[str, Any], name: str, about: str) -> str:
 
 
 def figure_svg(spec: Mapping[str, Any] | None, name: str, about: str) -> str | None:
-    """Draw a plot if there is anything to draw."""
-    return None if spec is None else draw(spec, printable(name), about)
+    """Draw a plot; None if there is nothing to draw, or numbers so extreme that the renderer cannot."""
+    if spec is None:
+        return None
+    try:
+        return draw(spec, printable(name), about)
+    except (ValueError, RunError):  # the page says so, and has the numbers: no reason to lose a report
+        return None
 
 
 def checked(drawn: str, name: str, about: str) -> str:

@@ -23,11 +23,7 @@ _HERE = Path(__file__).parent
 
 
 def render_page(report: Report) -> str:
-    """Return the page of a report: the same for the same report.
-
-    Raises:
-        RunError: a plot could not be drawn.
-    """
+    """Return the page of a report: the same for the same report."""
     style, script = (_own(name) for name in ("page.css", "page.js"))
     return str(
         _environment()

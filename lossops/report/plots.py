@@ -217,10 +217,8 @@ def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: s
     if not shown:
         return None
     logarithmic = all(row["low"] > 0 for row in shown)
-    data = [
-        {"low": row["low"], "high": row["high"], "height": _height(row, smallest, logarithmic=logarithmic)}
-        for row in shown
-    ]
+    heights = [_height(row, smallest, logarithmic=logarithmic) for row in shown]
+    data = [{"low": row["low"], "high": row["high"], "height": one} for row, one in zip(shown, heights, strict=True)]
     scale: Spec = {"type": "log", "nice": False} if logarithmic else {"type": "symlog", "constant": smallest}
     axis = {**_NUMBERS, "grid": False, "values": _ticks(max(shown[0]["low"], smallest), shown[-1]["high"])}
     across = {"type": "quantitative", "title": title, "scale": scale, "axis": axis}
@@ -263,7 +261,7 @@ def _drawn(rows: Sequence[Row]) -> tuple[list[Row], float]:
 
 
 def _size(row: Row) -> float:
-    return max(abs(row["low"]), abs(row["high"]))
+    return float(max(abs(row["low"]), abs(row["high"])))
 
 
 def _quantile(name: str, value: float) -> Spec:
