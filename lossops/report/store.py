@@ -99,8 +99,9 @@ def publish(
 ) -> Report:
     """Write a report to ``<output>/<name>/<run_id>/``.
 
-    On a local disk everything is written to a hidden folder that is renamed when it is complete. Elsewhere ``run.json``
-    gets its name last, and a folder without it is not a report.
+    Tables come first, then ``report.html``, then ``run.json``. On a local disk everything is written to a hidden folder
+    that is renamed when it is complete. Elsewhere ``run.json`` gets its name last, and a folder without it is not a
+    report.
 
     Args:
         output: folder or URL of all reports.

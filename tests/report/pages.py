@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
+import yaml
 
 import lossops
+from flows.demo import write_example
 from lossops.report import Report
 from tests.datasets import cut, write_shards
 
@@ -146,12 +149,40 @@ def hostile(folder: Path) -> Report:
     return score(folder, table, key="id", losses=[loss], slices=["g", ["g", "<i>h</i>"]])
 
 
+def demo(folder: Path) -> Report:
+    """What `lossops demo` shows."""
+    write_example(folder)
+    return lossops.evaluate(
+        {
+            "name": "demo",
+            "labels": {"path": str(folder / "labels"), "label": "clicked"},
+            "models": {"candidate": {"path": str(folder / "predictions"), "prediction": "p_click"}},
+            "key": "visit_id",
+            "weight": "weight",
+            "losses": ["binary_crossentropy"],
+            "slices": ["country", "device", ["country", "device"]],
+            "output": str(folder / "reports"),
+        }
+    )
+
+
+def cifar10(folder: Path) -> Report:
+    """What configs/cifar10.yaml asks for."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "../shared/data/cifar10").is_dir():
+        pytest.skip("there is no folder 'shared' beside the checkout")
+    text = (root / "configs/cifar10.yaml").read_text().replace("../shared", str(root.parent / "shared"))
+    return lossops.evaluate(yaml.safe_load(text) | {"output": str(folder / "reports")})
+
+
 REPORTS: Mapping[str, Callable[[Path], Report]] = {
     "plain": plain,
     "many": many,
     "invalid": invalid,
     "endless": endless,
     "hostile": hostile,
+    "demo": demo,
+    "cifar10": cifar10,
 }
 
 

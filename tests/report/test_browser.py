@@ -121,6 +121,8 @@ def test_every_plot_is_drawn(name: str, look: str, visit: Callable[..., Visit], 
 def test_axe_finds_no_barrier(name: str, look: str, visit: Callable[..., Visit]) -> None:
     found = visit(name, look)
     found.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    # Rows of a table are alike, and axe takes long for thousands of cells.
+    found.page.evaluate("document.querySelectorAll('tbody tr:nth-child(n + 6)').forEach((row) => row.remove())")
     for violation in axe.Axe().run(found.page).response["violations"]:
         assert violation["impact"] not in {"serious", "critical"}, violation
 
