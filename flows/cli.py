@@ -90,7 +90,8 @@ def _print_summary(finished: Finished, *, profile: bool = False) -> None:
 def _print_json(finished: Finished) -> None:
     import json
 
-    from flows.summary import as_json, overall
+    from flows.summary import as_json
+    from lossops.report.selection import overall
 
     link = finished.flow_run
     found = {
@@ -312,7 +313,7 @@ def main() -> NoReturn:
 def _fail(error: BaseException, message: str, code: int) -> NoReturn:
     if os.environ.get(_TRACEBACK):
         traceback.print_exception(error)
-    from flows.summary import printable
+    from lossops.report.selection import printable
 
     click.echo(f"lossops: {printable(' '.join(message.split()))}", err=True)
     sys.exit(code)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.summary import (
+from flows.summary import gate_rows
+from lossops.report.selection import (
     Unscored,
     compared,
     discovered,
-    gate_rows,
     hidden_text,
     level,
     number,

@@ -31,9 +31,9 @@ import pyarrow.parquet as pq
 
 from flows.console import print_report, say
 from flows.launch import Finished, is_server_configured, run_direct, run_recorded
-from flows.summary import number, overall, printable, worst_slices
 from lossops.config import RunConfig, load_config
 from lossops.errors import InputError, RunError
+from lossops.report.selection import number, overall, printable, worst_slices
 
 __all__ = ["run_demo", "write_example"]
 

@@ -15,6 +15,7 @@ from lossops.config import RunConfig, load_config, parse_config
 from lossops.engine import Scores, score
 from lossops.plan import Plan, make_plan
 from lossops.report import SCHEMAS, Report, losses_schema, publish
+from lossops.report.page import render_page
 from lossops.results import (
     Results,
     calibration_rows,
@@ -89,7 +90,7 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
     tables["contrasts"] = contrast_table(results, SCHEMAS["contrasts"])
     tables["hardest"] = hardest_table(results, SCHEMAS["hardest"])
     tables["histograms"] = histogram_table(results, SCHEMAS["histograms"])
-    run = {
+    run: dict[str, Any] = {
         "run_id": run_id,
         "name": plan.config.name,
         "outcome": _outcome(gates),
@@ -104,7 +105,10 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         "alignment": _alignment(plan),
         "stages": _stages({**scores.stages, "report": time.perf_counter() - begun}),
     }
-    return publish(plan.config.output, plan.config.name, run_id, tables, run)
+    begun = time.perf_counter()
+    page = render_page(Report("", **tables, run=run))
+    run["stages"] |= _stages({"page": time.perf_counter() - begun})
+    return publish(plan.config.output, plan.config.name, run_id, tables, run, page)
 
 
 def _outcome(gates: Sequence[Mapping[str, Any]]) -> str:

@@ -10,7 +10,9 @@ from typing import Literal, TypeVar
 
 __all__ = ["STAGES", "Stage", "Stopwatch"]
 
-Stage = Literal["listing", "decode", "keys", "align", "groups", "losses", "accumulate", "merge", "store", "report"]
+Stage = Literal[
+    "listing", "decode", "keys", "align", "groups", "losses", "accumulate", "merge", "store", "report", "page"
+]
 # In the order of a run, with what each is; those of workers are sums over all of their threads.
 STAGES: dict[Stage, str] = {
     "listing": "finding files, reading footers, planning",
@@ -23,6 +25,7 @@ STAGES: dict[Stage, str] = {
     "merge": "adding up what workers return",
     "store": "keeping states for a later run",
     "report": "statistics and tables",
+    "page": "drawing report.html, which shows the other stages",
 }
 _Item = TypeVar("_Item")
 

@@ -179,7 +179,7 @@ def test_report_holds_what_its_schemas_promise(tmp_path: Path) -> None:
             "output": str(tmp_path / "reports"),
         }
     )
-    expected = {"run.json", *(f"{name}.parquet" for name in SCHEMAS)}
+    expected = {"report.html", "run.json", *(f"{name}.parquet" for name in SCHEMAS)}
     assert {file.name for file in Path(report.path).iterdir()} == expected
     for name, schema in {**SCHEMAS, "losses": losses_schema([0.5, 0.9, 0.99])}.items():
         stored = pq.read_table(Path(report.path) / f"{name}.parquet")

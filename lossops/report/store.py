@@ -21,6 +21,7 @@ from lossops.report.tables import SCHEMAS
 __all__ = ["Report", "check_output", "open_report", "publish"]
 
 _MANIFEST = "run.json"
+_PAGE = "report.html"
 _TOLD_GATES = 5  # in a message; all are in the table
 _TABLES = tuple(SCHEMAS)
 
@@ -93,33 +94,41 @@ def check_output(output: str) -> None:
         raise InputError(f"output: {folder} is not a folder that can be written to; allowed: a folder or URL")
 
 
-def publish(output: str, name: str, run_id: str, tables: Mapping[str, pa.Table], run: Mapping[str, Any]) -> Report:
+def publish(
+    output: str, name: str, run_id: str, tables: Mapping[str, pa.Table], run: Mapping[str, Any], page: str
+) -> Report:
     """Write a report to ``<output>/<name>/<run_id>/``.
 
-    On a local disk everything is written to a hidden folder that is renamed when it is complete. Elsewhere ``run.json``
-    gets its name last, and a folder without it is not a report.
+    Tables come first, then ``report.html``, then ``run.json``. On a local disk everything is written to a hidden folder
+    that is renamed when it is complete. Elsewhere ``run.json`` gets its name last, and a folder without it is not a
+    report.
 
     Args:
         output: folder or URL of all reports.
         name, run_id: of this one.
         tables: every table of `Report` by name.
         run: what becomes ``run.json``.
+        page: what becomes ``report.html``.
 
     Raises:
         RunError: the report could not be written; nothing that looks like a report is left.
     """
     storage, root = open_storage(output)
     final = f"{root.rstrip('/')}/{name}/{run_id}"
-    manifest = json.dumps(run, indent=2, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    texts = {_PAGE: page.encode(), _MANIFEST: _json(run)}
     try:
         if isinstance(storage, fs.LocalFileSystem):
-            _publish_by_rename(storage, final, tables, manifest)
+            _publish_by_rename(storage, final, tables, texts)
         else:
-            _publish_in_place(storage, final, tables, manifest)
+            _publish_in_place(storage, final, tables, texts)
     except OSError as error:
         raise RunError(f"output: could not write the report to {output}: {error}") from error
     shown = final if isinstance(storage, fs.LocalFileSystem) else f"{output.rstrip('/')}/{name}/{run_id}"
     return Report(_relative(shown, output), **{name: tables[name] for name in _TABLES}, run=run)
+
+
+def _json(run: Mapping[str, Any]) -> bytes:
+    return json.dumps(run, indent=2, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
 def _relative(path: str, output: str) -> str:
@@ -127,11 +136,13 @@ def _relative(path: str, output: str) -> str:
     return path if os.path.isabs(output) or "://" in output else os.path.relpath(path)
 
 
-def _publish_by_rename(storage: fs.FileSystem, final: str, tables: Mapping[str, pa.Table], manifest: bytes) -> None:
+def _publish_by_rename(
+    storage: fs.FileSystem, final: str, tables: Mapping[str, pa.Table], texts: Mapping[str, bytes]
+) -> None:
     folder, run_id = os.path.split(final)
     hidden = os.path.join(folder, f".{run_id}.partial")
     try:
-        _write(storage, hidden, tables, manifest)
+        _write(storage, hidden, tables, texts)
         _sync(hidden)
         os.rename(hidden, final)
         _sync(folder)
@@ -139,12 +150,14 @@ def _publish_by_rename(storage: fs.FileSystem, final: str, tables: Mapping[str, 
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _publish_in_place(storage: fs.FileSystem, final: str, tables: Mapping[str, pa.Table], manifest: bytes) -> None:
+def _publish_in_place(
+    storage: fs.FileSystem, final: str, tables: Mapping[str, pa.Table], texts: Mapping[str, bytes]
+) -> None:
     """Write the manifest last and under another name, so that it is whole where it is there at all."""
     if storage.get_file_info(final).type != fs.FileType.NotFound:
         raise FileExistsError(f"{final} is there already")
     try:
-        _write(storage, final, tables, manifest, manifest_name=f".{_MANIFEST}.partial")
+        _write(storage, final, tables, {_PAGE: texts[_PAGE], f".{_MANIFEST}.partial": texts[_MANIFEST]})
         storage.move(f"{final}/.{_MANIFEST}.partial", f"{final}/{_MANIFEST}")
     except OSError:
         with suppress(OSError):
@@ -162,19 +175,14 @@ def _sync(folder: str) -> None:
             os.close(descriptor)
 
 
-def _write(
-    storage: fs.FileSystem,
-    folder: str,
-    tables: Mapping[str, pa.Table],
-    manifest: bytes,
-    manifest_name: str = _MANIFEST,
-) -> None:
+def _write(storage: fs.FileSystem, folder: str, tables: Mapping[str, pa.Table], texts: Mapping[str, bytes]) -> None:
     storage.create_dir(folder, recursive=True)
     for name in _TABLES:
         with storage.open_output_stream(f"{folder}/{name}.parquet") as file:
             pq.write_table(tables[name], file, compression="zstd", write_page_checksum=True)
-    with storage.open_output_stream(f"{folder}/{manifest_name}") as file:
-        file.write(manifest)
+    for name, text in texts.items():
+        with storage.open_output_stream(f"{folder}/{name}") as file:
+            file.write(text)
 
 
 def open_report(path: str) -> Report:

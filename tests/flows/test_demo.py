@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from flows.demo import BAD_SLICE, ROWS, write_example
-from flows.summary import overall, worst_slices
 from lossops.report import open_report
+from lossops.report.selection import overall, worst_slices
 from tests.flows.conftest import LOSSOPS_HEARING, Command, press_until_it_ends
 
 

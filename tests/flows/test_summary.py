@@ -10,18 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 import lossops
-from flows.summary import (
-    Unscored,
-    as_json,
-    loss_rows,
-    number,
-    overall,
-    printable,
-    report_markdown,
-    unscored,
-    worst_slices,
-)
+from flows.summary import as_json, loss_rows, report_markdown
 from lossops.report import SCHEMAS, Report
+from lossops.report.selection import Unscored, number, overall, printable, unscored, worst_slices
 from tests.datasets import write_shards
 
 

@@ -1,0 +1,186 @@
+"""What a page is made of: sections of tables, figures and text, as plain values for the template."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, ClassVar, Literal
+
+from lossops.report.selection import number, printable
+
+__all__ = [
+    "Block",
+    "Code",
+    "Column",
+    "Facts",
+    "Figure",
+    "Gallery",
+    "Heading",
+    "Note",
+    "Section",
+    "Table",
+    "cell_text",
+    "within",
+]
+
+Kind = Literal["text", "count", "number", "percent"]
+Cells = tuple[Any, ...]
+
+DASH = "\N{EN DASH}"
+FIRST_ROWS = 50  # of a table, that are there without the page's script
+_CELL = 200  # letters that are shown
+_WHOLE = 2000  # letters that are in the page at all
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; one of `choice` is filtered by choosing one of its values."""
+
+    title: str
+    kind: Kind = "number"
+    choice: bool = False
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section; every part is text of the user's."""
+
+    parts: Sequence[str]
+    block: ClassVar[str] = "heading"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph."""
+
+    text: str
+    block: ClassVar[str] = "note"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are."""
+
+    pairs: Sequence[tuple[str, str]]
+    block: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text as it stands."""
+
+    caption: str
+    text: str
+    block: ClassVar[str] = "code"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that sorts and filters.
+
+    Args:
+        name: of the element; unlike that of any other.
+        caption: what a row is.
+        columns: in order.
+        rows: values in the order of the columns.
+        folded: whether a reader opens it first.
+    """
+
+    name: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Cells]
+    folded: bool = False
+    block: ClassVar[str] = "table"
+
+    @property
+    def first(self) -> Sequence[Cells]:
+        """The rows that are there without the page's script."""
+        return self.rows[:FIRST_ROWS]
+
+    @property
+    def data(self) -> str | None:
+        """All rows for the page's script, where there are more: JSON that cannot end the element it is in."""
+        if len(self.rows) <= FIRST_ROWS:
+            return None
+        texts: dict[str, int] = {}
+        rows = [[_packed(value, texts) for value in row] for row in self.rows]
+        kinds = [column.kind for column in self.columns]
+        # Texts recur from row to row, so a row has their numbers.
+        found = json.dumps(
+            {"kinds": kinds, "texts": list(texts), "rows": rows}, ensure_ascii=False, separators=(",", ":")
+        )
+        return found.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _packed(value: Any, texts: dict[str, int]) -> Any:
+    if isinstance(value, str):
+        return texts.setdefault(whole(value), len(texts))
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def within(rows: Sequence[Cells], size: int) -> Sequence[Cells]:
+    """The first rows that together take not more than so many bytes of the page."""
+    sizes = accumulate(sum(len(str(value)[:_WHOLE].encode()) + 1 for value in row) for row in rows)
+    return rows[: sum(1 for all_ in sizes if all_ <= size)]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot with the same numbers as a table.
+
+    Args:
+        heading: what it is of; text of the user's.
+        svg: the drawing; None if nothing of it can be drawn.
+        caption: how it is read.
+        table: its numbers, if they are not in a table of the section.
+    """
+
+    heading: Sequence[str]
+    svg: str | None
+    caption: str = ""
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Figures side by side where there is room."""
+
+    figures: Sequence[Figure]
+    block: ClassVar[str] = "gallery"
+
+
+Block = Heading | Note | Facts | Code | Table | Gallery
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with a place in its contents."""
+
+    name: str
+    title: str
+    blocks: Sequence[Block] = field(default_factory=tuple)
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self.blocks)
+
+
+def whole(text: str) -> str:
+    """Text of a dataset as it is in the page: nothing invisible, and of a very long one the beginning."""
+    shown = printable(text[:_WHOLE])
+    return shown if len(text) <= _WHOLE else f"{shown}… ({len(text):,} letters)"
+
+
+def cell_text(value: Any, kind: Kind) -> str:
+    """A value as a reader sees it; a dash where there is none."""
+    if value is None:
+        return DASH
+    if kind == "text":
+        text = whole(str(value))
+        return text if len(text) <= _CELL else f"{text[:_CELL]}…"
+    if kind == "count":
+        return f"{value:,}"
+    return f"{100 * value:+.3g} %" if kind == "percent" else number(value)

@@ -1,0 +1,69 @@
+"""``report.html``: one file that shows a report, with nothing to load from anywhere.
+
+Everything in it that comes from data is text: the template escapes it, plots are checked, and the page's policy allows
+no script and no style but the two that are written here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from lossops.report.blocks import cell_text, whole
+from lossops.report.sections import sections
+from lossops.report.selection import hidden_text, level, printable
+from lossops.report.store import Report
+from lossops.report.verdict import verdict
+
+__all__ = ["render_page"]
+
+_HERE = Path(__file__).parent
+
+
+def render_page(report: Report) -> str:
+    """Return the page of a report: the same for the same report."""
+    style, script = (_own(name) for name in ("page.css", "page.js"))
+    return str(
+        _environment()
+        .get_template("page.html")
+        .render(
+            run=report.run,
+            verdict=verdict(report),
+            sections=sections(report),
+            intervals=_intervals(report),
+            hidden=hidden_text(report),
+            style=style,
+            script=script,
+            policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+            "base-uri 'none'; form-action 'none'",
+        )
+    )
+
+
+def _own(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _environment() -> Any:
+    import jinja2  # noqa: PLC0415  only a run that publishes needs it
+
+    loader = jinja2.FileSystemLoader(_HERE, encoding="utf-8")
+    found = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    found.filters |= {"cell": cell_text, "whole": whole, "printable": printable, "exact": repr}
+    return found
+
+
+def _intervals(report: Report) -> str:
+    """What an interval is, in a sentence."""
+    unit = report.run.get("config", {}).get("unit")
+    clustered = f", clustered on {printable(str(unit))}" if unit else ""
+    how = f"linearised standard errors, Student t{clustered}"
+    return f"Intervals hold at {level(report)}: {how}. A dash stands where there is no number."

@@ -1,0 +1,230 @@
+"""The sections of slices: the worst, all of them, beside the baseline, searched for, and crossed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lossops.report import plots
+from lossops.report.blocks import Block, Column, Figure, Gallery, Heading, Note, Table, within
+from lossops.report.drawing import figure_svg
+from lossops.report.selection import discovered, is_overall, level, overall, slices_of
+from lossops.report.store import Report
+from lossops.report.tables import quantile_name
+
+__all__ = ["compared_slices", "crosses", "discovered_slices", "every_slice", "worst_slices_of"]
+
+Pair = tuple[str, str]
+
+_DOTS = 25  # in a plot
+_CELLS = 30  # of a heat map, down and across
+_SLICE_BYTES = 1_200_000  # of the table of slices, some 9 000 rows; the worst of each model and loss have equal shares
+_OTHER_BYTES = 300_000
+_INTERVALS = ("ci_low", "ci_high")
+
+
+def _own(table: pa.Table, pair: Pair) -> pa.Table:
+    return table.filter(pc.and_(pc.equal(table["model"], pair[0]), pc.equal(table["loss"], pair[1])))
+
+
+def _without_overall(table: pa.Table) -> pa.Table:
+    return table.filter(pc.invert(is_overall(table)))
+
+
+def _values(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+def _pairs_left(left: int, file: str) -> Iterator[Note]:
+    if left > 0:
+        yield Note(f"{left:,} more pairs of model and loss have no plot; they are in {file}.")
+
+
+def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block]:
+    """The worst slices of each model and loss, as dots with intervals."""
+    means = {(row["model"], row["loss"]): row["mean"] for row in overall(report)}
+    shown = [(pair, slices_of(report, *pair).slice(0, _DOTS).to_pylist()) for pair in pairs]
+    shown = [(pair, rows) for pair, rows in shown if rows]
+    if shown:
+        yield Note(
+            "Sorted by the lower end of the interval, so that a few unlucky rows do not outrank a real problem. "
+            "The area of a dot is the rows scored, the dashed line the mean of all rows."
+        )
+    columns = [Column("slice", "text"), Column("rows scored", "count"), Column("mean loss"), *_from_to("mean")]
+    figures = []
+    for number, (pair, rows) in enumerate(shown[:limit]):
+        spec = plots.dot_plot(
+            rows, "mean", "slice", f"mean {plots.short(pair[1])}", size="rows_valid", line=means.get(pair)
+        )
+        about = f"Dots are means, lines their {level(report)} intervals, worst first."
+        values = _values(rows, ["slice", "rows_valid", "mean", *_INTERVALS])
+        table = Table(f"t-worst-{number}", "The worst slices", columns, values, folded=True)
+        figures.append(Figure(pair, figure_svg(spec, f"Worst slices of {', '.join(pair)}", about), "", table))
+    if figures:
+        yield Gallery(figures)
+    yield from _pairs_left(len(shown) - limit, "the table below")
+
+
+def _from_to(what: str) -> list[Column]:
+    return [Column(f"{what} from"), Column(f"{what} to")]
+
+
+def every_slice(report: Report, pairs: Sequence[Pair]) -> Iterator[Block]:
+    """All slices of all models and losses in one table, as many as a page can hold."""
+    quantiles = [quantile_name(one) for one in report.run.get("config", {}).get("quantiles", [])]
+    names = ["slice", "model", "loss", "rows", "rows_valid", "mean", *_INTERVALS, "std", *quantiles, "max"]
+    slices = _without_overall(report.losses)
+    if not slices.num_rows:
+        return
+    shown: list[tuple[Any, ...]] = []
+    for pair in pairs:
+        hidden = _own(slices, pair).filter(pc.is_valid(_own(slices, pair)["hidden"])).to_pylist()
+        rows = [*slices_of(report, *pair).to_pylist(), *hidden]
+        values = [(*one, _remark(row)) for one, row in zip(_values(rows, names), rows, strict=True)]
+        shown += within(values, _SLICE_BYTES // len(pairs))
+    columns = [
+        Column("slice", "text"),
+        Column("model", "text", choice=True),
+        Column("loss", "text", choice=True),
+        Column("rows", "count"),
+        Column("rows scored", "count"),
+        Column("mean loss"),
+        *_from_to("mean"),
+        Column("standard deviation"),
+        *(Column(f"quantile {name}") for name in quantiles),
+        Column("largest loss"),
+        Column("remark", "text", choice=True),
+    ]
+    yield Heading(("Every slice",))
+    if (left := slices.num_rows - len(shown)) > 0:
+        yield Note(f"The table holds {len(shown):,} of {slices.num_rows:,} rows; {left:,} more are in losses.parquet.")
+    yield Table("t-slices", "Slices of every model and loss, the worst of each first", columns, shown)
+
+
+def _remark(row: Mapping[str, Any]) -> str | None:
+    if row["hidden"]:
+        return f"hidden: {row['hidden']}"
+    if row["heavy_tail"]:
+        return "heavy tail: the interval is too short"
+    return None if row["rows_valid"] else "no row was scored"
+
+
+def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block]:
+    """Every slice beside the baseline: paired differences with intervals, those that are surely worse first."""
+    table = _without_overall(report.comparisons).sort_by([("ci_low", "descending"), ("difference", "descending")])
+    shown = [(pair, rows) for pair in pairs if (rows := _own(table, pair).to_pylist())]
+    if not shown:
+        return
+    yield Gallery([_differences(pair, rows) for pair, rows in shown[:limit]])
+    yield from _pairs_left(len(shown) - limit, "the table below")
+    names = ["slice", "model", "loss", "rows", "baseline_mean", "mean", "difference", *_INTERVALS]
+    names += ["relative_difference", "p_adjusted"]
+    columns = [
+        Column("slice", "text"),
+        Column("model", "text", choice=True),
+        Column("loss", "text", choice=True),
+        Column("rows of both", "count"),
+        *(Column(title) for title in ("baseline mean", "mean loss", "difference")),
+        *_from_to("difference"),
+        Column("relative difference", "percent"),
+        Column("adjusted p"),
+    ]
+    values = [row for _, rows in shown for row in within(_values(rows, names), _OTHER_BYTES // len(shown))]
+    yield Table("t-differences", "Difference to the baseline of every slice, surely worse ones first", columns, values)
+    if (left := table.num_rows - len(values)) > 0:
+        yield Note(f"{left:,} more rows are in comparisons.parquet.")
+
+
+def _differences(pair: Pair, rows: Sequence[Mapping[str, Any]]) -> Figure:
+    chosen = rows if len(rows) <= _DOTS else [*rows[: _DOTS - 10], *rows[-10:]]
+    spec = plots.dot_plot(chosen, "difference", "slice", "difference to the baseline", size="rows", line=0.0)
+    about = "Dots are differences of the same rows, lines their intervals; right of the dashed line the model is worse."
+    told = "" if len(rows) <= _DOTS else f"The first {_DOTS - 10} and the last 10 of {len(rows):,} slices."
+    return Figure(pair, figure_svg(spec, f"Difference to the baseline of {', '.join(pair)}", about), told)
+
+
+def discovered_slices(report: Report) -> Iterator[Block]:
+    """Conjunctions that were searched for, with what the other half of the rows says."""
+    rows, _ = discovered(report, report.discovered.num_rows)
+    if not rows:
+        return
+    columns = [
+        Column("slice", "text"),
+        Column("model", "text", choice=True),
+        Column("loss", "text", choice=True),
+        Column("searched rows", "count"),
+        Column("searched mean"),
+        Column("held-out rows", "count"),
+        *(Column(title) for title in ("held-out mean", "mean of others", "difference")),
+        *_from_to("difference"),
+        Column("adjusted p"),
+    ]
+    names = ["slice", "model", "loss", "rows", "mean", "held_out_rows", "held_out_mean", "held_out_other_mean"]
+    names += ["difference", *_INTERVALS, "p_adjusted"]
+    yield Note(
+        "Found in one half of the rows, tested on the other half, which was not searched: its means and p-values are "
+        "honest, the searched mean is too high."
+    )
+    shown = within(_values(rows, names), _OTHER_BYTES // 2)
+    yield Table("t-discovered", "Slices that were found, the best confirmed first", columns, shown)
+    if len(rows) > len(shown):
+        yield Note(f"{len(rows) - len(shown):,} more are in discovered.parquet.")
+
+
+def crosses(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block]:
+    """Two columns crossed, as a map: of each model and loss the cross in which the worst slice lies."""
+    found = [(pair, rows) for pair in pairs if (rows := _worst_cross(report, pair))]
+    if found:
+        yield Gallery([_cross(f"t-cross-{place}", *one) for place, one in enumerate(found[:limit])])
+    yield from _pairs_left(len(found) - limit, "losses.parquet")
+
+
+def _cross(name: str, pair: Pair, rows: Sequence[Mapping[str, Any]]) -> Figure:
+    columns = rows[0]["slice_columns"]
+    down, across = (_most_rows(rows, place) for place in (0, 1))
+    found = {tuple(row["slice_values"]): row["mean"] for row in rows}
+    means = [[found.get((one, two)) for two in across] for one in down]
+    words = [_word(one) for one in down], [_word(two) for two in across]
+    both = f"{columns[0]} by {columns[1]}"
+    heads = [Column(columns[0], "text"), *(Column(word) for word in words[1])]
+    lines = [(word, *line) for word, line in zip(words[0], means, strict=True)]
+    drawn = _finite_cells(means)
+    spec = plots.heat_map(drawn, *words, columns) if drawn else None
+    left = len(rows) - sum((one, two) in found for one in down for two in across)
+    told = f"Values of the largest slices only: {left:,} slices are left out." if left else ""
+    about = "The stronger the colour, the larger the mean loss."
+    table = Table(name, f"Mean loss, {both}", heads, lines, folded=True)
+    return Figure((*pair, both), figure_svg(spec, f"Mean loss, {both}", about), told, table)
+
+
+def _finite_cells(means: Sequence[Sequence[float | None]]) -> dict[tuple[int, int], float]:
+    """Means that have a colour, by place down and across."""
+    return {
+        (y, x): mean
+        for y, line in enumerate(means)
+        for x, mean in enumerate(line)
+        if mean is not None and math.isfinite(mean)
+    }
+
+
+def _word(value: str | None) -> str:
+    return "null" if value is None else value or '""'
+
+
+def _worst_cross(report: Report, pair: Pair) -> list[dict[str, Any]]:
+    """The slices, in order, of the cross of two columns that holds the worst slice of any such cross."""
+    slices = slices_of(report, *pair)
+    crossed = slices.filter(pc.equal(pc.list_value_length(slices["slice_columns"]), 2))
+    columns = crossed["slice_columns"][0].as_py() if crossed.num_rows else None
+    return [row for row in _own(report.losses, pair).to_pylist() if row["slice_columns"] == columns]
+
+
+def _most_rows(rows: Sequence[Mapping[str, Any]], place: int) -> list[str | None]:
+    """The values of a column in order; of too many those that are in the largest slices."""
+    largest = dict.fromkeys(row["slice_values"][place] for row in sorted(rows, key=lambda row: -(row["rows"] or 0)))
+    kept = set(list(largest)[:_CELLS])
+    return [value for value in dict.fromkeys(row["slice_values"][place] for row in rows) if value in kept]
