@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import operator
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ __all__ = ["Outages", "Trial", "trials"]
 _SHARDS = 100
 _ROWS = 100_000
 _PATIENCE = 600.0
+_SERVICES = ("postgres", "server", "scheduler", "worker", "worker-2", "serve")
 _ENDED = {"Completed", "Failed", "Crashed", "Cancelled", "TimedOut"}
 # Heartbeats as often as Prefect allows, so that a dead run is known for dead in minutes here.
 _SERVE = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
@@ -110,12 +113,31 @@ class Outages:
             PREFECT_API_URL: f"http://{self.topology.address('server', 4200)}/api",
             PREFECT_API_AUTH_STRING: PASSWORDS["PREFECT_AUTH_STRING"],
         }
-        with self.topology, temporary_settings(own):
+        with self.topology, temporary_settings(own), self._restarting():
             self._write_data()
             for _ in range(2):  # the first one compiles
                 trial = self.trial("none", "none", lambda: None)
             assert trial.same
             yield self
+
+    @contextmanager
+    def _restarting(self) -> Iterator[None]:
+        """Start what has ended, as the engine does."""
+        ended = Event()
+
+        def watch() -> None:
+            while not ended.wait(1.0):
+                for name in _SERVICES:
+                    if self.topology.processes[name].code is not None:
+                        self.topology.processes[name].start()
+
+        engine = Thread(target=watch)
+        engine.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            engine.join()
 
     @property
     def store(self) -> fs.S3FileSystem:
@@ -208,11 +230,14 @@ class Outages:
 
     # Ways to break it
 
-    def kill_and_restart(self, name: str) -> None:
-        """Kill a service with all its processes, and start it again, as the engine does."""
+    def kill(self, name: str) -> None:
+        """Kill a service with all its processes, also those that left its session."""
         process = self.topology.processes[name]
+        children = psutil.Process(process.identity).children(recursive=True)
         process.kill()
-        process.start()
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
     def kill_child(self, name: str) -> None:
         """Kill what a worker's nanny watches; she starts another one."""
@@ -222,10 +247,8 @@ class Outages:
             child.kill()
 
     def restart(self, name: str) -> None:
-        """Stop a service in an orderly way and start it again."""
-        process = self.topology.processes[name]
-        process.stop()
-        process.start()
+        """Stop a service in an orderly way; it starts again."""
+        self.topology.processes[name].stop()
 
     @contextmanager
     def refusing_store(self) -> Iterator[None]:
@@ -276,6 +299,25 @@ class Outages:
 
 def trials(out: Outages) -> Iterator[Trial]:
     """Yield what came of every fault."""
+    for service, what in (
+        ("scheduler", "Dask scheduler"),
+        ("server", "Prefect server"),
+    ):
+        for _ in range(2):
+            yield out.trial(f"SIGKILL of the {what}", "none: the engine starts another", lambda n=service: out.kill(n))
+    yield out.trial("PostgreSQL restarted", "none", lambda: out.restart("postgres"))
+    with out.refusing_store():
+        yield out.trial("the object store refuses every third request", "none", lambda: None)
+    yield out.trial("a call takes more memory than a worker has", "none: its nanny ends it", out.fill_memory)
+    yield out.trial(
+        "a worker and the scheduler do not hear each other for a minute", "none", lambda: out.part("worker-2")
+    )
+    yield out.trial(
+        "SIGKILL of the serving process with its runs",
+        "the engine starts another; retry of the run, which is Crashed after three missed heartbeats",
+        lambda: out.kill("serve"),
+        retried=True,
+    )
     for name in ("worker", "worker-2"):
         for _ in range(4):
             yield out.trial(
@@ -288,35 +330,15 @@ def trials(out: Outages) -> Iterator[Trial]:
         yield out.trial(
             "SIGKILL of a worker with its nanny, 5 times a run",
             "none: the engine starts another",
-            lambda: out.kill_and_restart("worker"),
+            lambda: out.kill("worker"),
             times=5,
         )
-    for service, what in (
-        ("scheduler", "Dask scheduler"),
-        ("server", "Prefect server"),
-    ):
-        for _ in range(2):
-            yield out.trial(
-                f"SIGKILL of the {what}", "none: the engine starts another", lambda n=service: out.kill_and_restart(n)
-            )
-    yield out.trial("PostgreSQL restarted", "none", lambda: out.restart("postgres"))
-    with out.refusing_store():
-        yield out.trial("the object store refuses every third request", "none", lambda: None)
-    yield out.trial("a call takes more memory than a worker has", "none: its nanny ends it", out.fill_memory)
-    yield out.trial(
-        "a worker and the scheduler do not hear each other for a minute", "none", lambda: out.part("worker-2")
-    )
-    yield out.trial(
-        "SIGKILL of the serving process with its runs",
-        "the engine starts another; retry of the run, which is Crashed after three missed heartbeats",
-        lambda: out.kill_and_restart("serve"),
-        retried=True,
-    )
 
 
 def main() -> None:
     """Print the table."""
     print("| fault | action | state | seconds more | report |\n|---|---|---|---|---|", flush=True)  # noqa: T201
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with Outages(Path(sys.argv[1]).resolve()).running() as out:
         for trial in trials(out):
             print(trial, flush=True)  # noqa: T201
