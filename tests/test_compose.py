@@ -136,6 +136,7 @@ def test_it_may_do_nothing_that_it_need_not(name: str) -> None:
     assert int(group) > 0
     assert "docker.sock" not in yaml.safe_dump(service)
     assert {"memory", "cpus", "pids"} == service["deploy"]["resources"]["limits"].keys()
+    assert service["ulimits"] == {"nofile": 65536, "core": 0}
     assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
     assert all("size=" in mount for mount in service["tmpfs"])
 
