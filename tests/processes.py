@@ -69,7 +69,7 @@ class Process:
                 start_new_session=True,
             )
 
-    def stop(self, seconds: float) -> None:
+    def stop(self, seconds: float = 15.0) -> None:
         """Ask it to end, and after a while end it with its children."""
         if self._running is None:
             return

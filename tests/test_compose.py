@@ -249,7 +249,7 @@ def help_of(*words: str) -> str:
     return found.stdout
 
 
-@pytest.mark.parametrize("name", [name for name in OURS if SERVICES[name]["command"][0] in {"dask", "prefect"}])
+@pytest.mark.parametrize("name", [name for name in sorted(OURS) if SERVICES[name]["command"][0] in {"dask", "prefect"}])
 def test_the_programs_know_the_options(name: str) -> None:
     words = words_of(name)
     commands = [word for word in words if re.fullmatch(r"[a-z]+", word)]
