@@ -200,6 +200,8 @@ def test_the_readme_lists_every_variable() -> None:
 
 @pytest.mark.parametrize("path", [".env", "configs/certificates/ca.key", "configs/certificates/worker.key"])
 def test_secrets_are_kept_out_of_git_and_image(path: str) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
     ignored = subprocess.run(["git", "check-ignore", "--quiet", "--no-index", path], cwd=ROOT, check=False)
     assert ignored.returncode == 0
     kept = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]

@@ -268,13 +268,18 @@ def _ports(services: Mapping[str, Any]) -> set[str]:
 
 
 def main() -> None:
-    """Run everything until interrupted."""
+    """Run everything until interrupted; the serving process if there is a config in the folder's configs."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Topology(Path(sys.argv[1]).resolve()) as topology:
+    folder = Path(sys.argv[1]).resolve()
+    idle = set() if any(folder.glob("configs/*.yaml")) else {"serve"}
+    with Topology(folder, only=compose.load()["services"].keys() - idle) as topology:
         for name, seconds in topology.seconds.items():
-            print(f"{name}: {seconds:.1f} s")  # noqa: T201 - a command
-        print(f"Prefect: http://{topology.address('server', 4200)}, {topology.folder}")  # noqa: T201 - a command
-        signal.pause()
+            print(f"{name}: {seconds:.1f} s")
+        for name, port in (("server", 4200), ("scheduler", 8786), ("store", 8333)):
+            print(f"{name}: {topology.address(name, port)}")
+        print(f"Prefect asks for {PASSWORDS['PREFECT_AUTH_STRING']}")
+        with suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 if __name__ == "__main__":
