@@ -33,7 +33,8 @@ import lossops
 from flows.serve import Service, automations
 from tests import compose
 from tests.datasets import cut, write_shards
-from tests.topology import PASSWORDS, PATH, Topology, postgres_programs
+from tests.processes import postgres_programs
+from tests.topology import PASSWORDS, PATH, Topology
 
 pytestmark = pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")
 

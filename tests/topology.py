@@ -13,22 +13,22 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lossops.kernels.jit import cache_folder
 from tests import compose
+from tests.processes import Process, free_port, new_database, postgres_programs
 
-__all__ = ["PASSWORDS", "PATH", "Process", "Topology", "postgres_programs"]
+__all__ = ["PASSWORDS", "PATH", "Topology"]
 
 # What the file wants from .env.
 PASSWORDS = {
@@ -36,7 +36,7 @@ PASSWORDS = {
     "PREFECT_AUTH_STRING": f"lossops:{secrets.token_hex(8)}",
     "S3_SECRET_KEY": secrets.token_hex(8),
 }
-_PATIENCE = 120.0  # seconds until a service is healthy, on a machine that is busy
+_PATIENCE = 300.0  # seconds until a service is healthy, on a machine that is busy
 _PAUSE = 0.2
 # The programs of the image, as they are called here.
 _PROGRAMS = {
@@ -54,85 +54,6 @@ _ASKS_MOTO = [
     "-c",
     "from urllib.request import urlopen; urlopen('http://127.0.0.1:8333/moto-api/', timeout=5)",
 ]
-
-
-def postgres_programs() -> Path | None:
-    """Return the folder of PostgreSQL's programs, which distributions keep off the path; None without it."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    on_path = shutil.which("initdb")
-    return found[-1].parent if found else Path(on_path).parent if on_path else None
-
-
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
-@dataclass
-class Process:
-    """A process of our own.
-
-    Args:
-        words: its command line.
-        environment: all of it.
-        folder: where it works.
-        log: the file that what it says is added to.
-        user: whom it runs as; None: as we do.
-        ends_with: the signal that asks it to end.
-    """
-
-    words: Sequence[str]
-    environment: Mapping[str, str]
-    folder: Path
-    log: Path
-    user: str | None = None
-    ends_with: signal.Signals = signal.SIGTERM
-    _running: subprocess.Popen[bytes] | None = field(default=None, repr=False)
-
-    @property
-    def code(self) -> int | None:
-        """How it ended; None while it runs."""
-        return None if self._running is None else self._running.poll()
-
-    @property
-    def identity(self) -> int:
-        """Its number."""
-        assert self._running is not None
-        return self._running.pid
-
-    def start(self) -> None:
-        """Start it in a session of its own, so that its children can be ended with it."""
-        with self.log.open("ab") as log:
-            self._running = subprocess.Popen(
-                [*self.words],
-                cwd=self.folder,
-                env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                user=self.user,
-                group=self.user,
-                extra_groups=None if self.user is None else [],
-                start_new_session=True,
-            )
-
-    def stop(self, seconds: float) -> None:
-        """Ask it to end, and after a while end it with its children."""
-        if self._running is None:
-            return
-        if self.code is None:
-            self._running.send_signal(self.ends_with)
-        try:
-            self._running.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def kill(self) -> None:
-        """End it and its children at once, as a machine that fails does."""
-        if self._running is not None and self.code is None:
-            os.killpg(self._running.pid, signal.SIGKILL)
-            self._running.wait()
 
 
 @dataclass(frozen=True)
@@ -217,8 +138,8 @@ class Topology:
             folder,
             services,
             {name: Path(secret["file"]).name for name, secret in file["secrets"].items()},
-            {port: _free_port() for port in _ports(file["services"])},
-            {f"worker-{number}": {_WORKER_PORT: _free_port()} for number in range(2, workers + 1)},
+            {port: free_port() for port in _ports(file["services"])},
+            {f"worker-{number}": {_WORKER_PORT: free_port()} for number in range(2, workers + 1)},
         )
         self.processes: dict[str, Process] = {}
         self.seconds: dict[str, float] = {}  # from start to health
@@ -301,31 +222,10 @@ class Topology:
         return Process(command, environment, self.folder, self.folder / f"{name}.log")
 
     def _postgres(self) -> Process:
-        """Make a database as the image does. Root may not run it, and others may not enter our folder."""
-        user = "postgres" if os.getuid() == 0 else None
-        place = Path(tempfile.mkdtemp(prefix="lossops-postgres-"))
+        place = Path(tempfile.mkdtemp(prefix="lossops-postgres-"))  # not below a folder that only we may enter
         self._stack.callback(shutil.rmtree, place, ignore_errors=True)
-        environment = self.here.environment("postgres") | {"LC_ALL": "C.UTF-8"}
-        password = place / "password"
-        password.write_text(environment["POSTGRES_PASSWORD"])
-        if user is not None:
-            shutil.chown(place, user)
-            shutil.chown(password, user)
-
-        def call(*words: str, said: str = "") -> None:
-            command = [f"{postgres_programs()}/{words[0]}", *words[1:]]
-            subprocess.run(
-                command, env=environment, cwd=place, input=said.encode(), user=user, check=True, capture_output=True
-            )
-
-        name, owner = environment["POSTGRES_DB"], environment["POSTGRES_USER"]
-        wanted = [environment["POSTGRES_INITDB_ARGS"], "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync"]
-        call("initdb", "--pgdata=data", f"--username={owner}", *wanted)
-        call("postgres", "--single", "-D", "data", "template1", said=f"CREATE DATABASE {name}\n")
-        settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
-        settings.append(f"port={self.here.ports['5432']}")
-        words = [f"{postgres_programs()}/postgres", "-D", "data", *(f"--{setting}" for setting in settings)]
-        return Process(words, environment, place, self.folder / "postgres.log", user, signal.SIGINT)
+        port = self.here.ports["5432"]
+        return new_database(place, self.here.environment("postgres"), port, self.folder / "postgres.log")
 
     def _look(self, name: str) -> None:
         """Note that a service has become healthy, or has run to its end if it has no health check.
@@ -346,7 +246,11 @@ class Topology:
         words = _ASKS_MOTO if name == "store" and self._moto else check["test"][1:]
         command = ["/usr/bin/env", *(self.here.text(name, word) for word in words)]
         environment = self.here.environment(name)
-        return subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False).returncode == 0
+        with suppress(subprocess.TimeoutExpired):
+            return (
+                subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False).returncode == 0
+            )
+        return False
 
 
 def _service(name: str) -> str:
@@ -357,7 +261,7 @@ def _service(name: str) -> str:
 def _weed_ports() -> list[str]:
     """Return the options by which the inner parts of the store take free ports."""
     parts = ("master.port", "volume.port", "filer.port", "master.port.grpc", "volume.port.grpc", "filer.port.grpc")
-    return [f"-{part}={_free_port()}" for part in (*parts, "s3.port.grpc")]
+    return [f"-{part}={free_port()}" for part in (*parts, "s3.port.grpc")]
 
 
 def _ports(services: Mapping[str, Any]) -> set[str]:
@@ -368,13 +272,18 @@ def _ports(services: Mapping[str, Any]) -> set[str]:
 
 
 def main() -> None:
-    """Run everything until interrupted."""
+    """Run everything until interrupted; the serving process if there is a config in the folder's configs."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Topology(Path(sys.argv[1]).resolve()) as topology:
+    folder = Path(sys.argv[1]).resolve()
+    idle = set() if any(folder.glob("configs/*.yaml")) else {"serve"}
+    with Topology(folder, only=compose.load()["services"].keys() - idle) as topology:
         for name, seconds in topology.seconds.items():
-            print(f"{name}: {seconds:.1f} s")  # noqa: T201 - a command
-        print(f"Prefect: http://{topology.address('server', 4200)}, {topology.folder}")  # noqa: T201 - a command
-        signal.pause()
+            print(f"{name}: {seconds:.1f} s")
+        for name, port in (("server", 4200), ("scheduler", 8786), ("store", 8333)):
+            print(f"{name}: {topology.address(name, port)}")
+        print(f"Prefect asks for {PASSWORDS['PREFECT_AUTH_STRING']}")
+        with suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 if __name__ == "__main__":
