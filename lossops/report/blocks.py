@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, ClassVar, Literal
@@ -23,6 +23,9 @@ __all__ = [
     "Section",
     "Table",
     "cell_text",
+    "left_out",
+    "values",
+    "whole",
     "within",
 ]
 
@@ -126,6 +129,17 @@ def within(rows: Sequence[Cells], size: int) -> Sequence[Cells]:
     """The first rows that together take not more than so many bytes of the page."""
     sizes = accumulate(sum(len(str(value)[:_WHOLE].encode()) + 1 for value in row) for row in rows)
     return rows[: sum(1 for all_ in sizes if all_ <= size)]
+
+
+def values(rows: Sequence[Mapping[str, Any]], *names: str) -> list[Cells]:
+    """Rows as the values of columns."""
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+def left_out(count: int, what: str, file: str) -> Iterator[Note]:
+    """Say how much the page leaves out, and which table has it."""
+    if count > 0:
+        yield Note(f"{count:,} more {what} are in {file}.")
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,19 @@ Colours are custom properties of the page, so that one drawing does for light, d
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
-from lossops.report.selection import printable
+from lossops.report.labels import label_axis, numbered, short
 
-__all__ = ["calibration_plot", "dot_plot", "heat_map", "histogram_plot", "ledger_plot", "short"]
+__all__ = ["calibration_plot", "dot_plot", "heat_map", "histogram_plot", "ledger_plot"]
 
 Row = Mapping[str, Any]
 Spec = dict[str, Any]
 
 _WIDTH = 270  # of what is drawn, without labels
 _STEP = 20
-_LABEL = 28  # letters
-_LETTER = 7.8  # their width in a wide font: the renderer has other fonts than whoever reads the page
-_ACCENT, _INK, _LINE, _SOFT = "var(--accent)", "currentColor", "var(--line)", "var(--soft)"
+_ACCENT, _INK, _LINE = "var(--accent)", "currentColor", "var(--line)"
 _REASONS = [f"var(--reason-{number})" for number in range(12)]
 _TEXT = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 13, "titleFontSize": 13, "titleFontWeight": "normal"}
 _CONFIG: Spec = {
@@ -38,36 +34,6 @@ _NUMBERS = {"tickCount": 4, "labelOverlap": True, "labelSeparation": 14, "labelE
 _COUNTS = {**_NUMBERS, "labelExpr": "format(datum.value, '~s')"}
 _TITLED = {"minExtent": 36}  # room for numbers in any font beside the title of an axis that goes up
 _ONCE: Spec = {"values": [{}]}  # data of a mark that is drawn once, not for each row
-_LABEL_OF = "slice(datum.label, 5)"  # without the number that keeps labels apart
-
-
-def _columns(letter: str) -> int:
-    return 1 + (unicodedata.east_asian_width(letter) in "WF")
-
-
-def short(text: str, letters: int = _LABEL) -> str:
-    """A label of at most so many letters, of which wide ones count twice; without its middle if it is longer."""
-    text = printable(text if len(text) <= 4 * letters else text[: 2 * letters] + text[-2 * letters :])
-    if sum(map(_columns, text)) <= letters:
-        return text
-    head, tail = _first(text, letters // 2), _first(text[::-1], (letters - 1) // 2)[::-1]
-    return f"{head}…{tail}"
-
-
-def _first(text: str, columns: int) -> str:
-    ends = list(accumulate(map(_columns, text)))
-    return text[: sum(end <= columns for end in ends)]
-
-
-def _names(data: Sequence[Spec], label: str = "label") -> Spec:
-    """An axis of labels, with room for them in any font."""
-    longest = max(sum(map(_columns, one[label][5:])) for one in data)
-    return {"labelExpr": _LABEL_OF, "minExtent": 10 + _LETTER * longest, "domain": False, "ticks": False}
-
-
-def _named(number: int, text: str) -> str:
-    """A label that no other has, also where two are cut to the same letters."""
-    return f"{number:05d}{short(text)}"
 
 
 def _spec(content: Spec) -> Spec:
@@ -104,7 +70,7 @@ def dot_plot(
     ends = [one[end] for one in data for end in ("value", "low", "high") if one.get(end) is not None]
     scale = _scale(ends + ([line] if line is not None else []), zero=line == 0)
     across = {"type": "quantitative", "title": title, "scale": scale, "axis": _NUMBERS}
-    down = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": _names(data)}
+    down = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": label_axis(data)}
     dots: Spec = {"x": {"field": "value", **across}, "y": down}
     if size:
         scale = {"range": [16, 170], "zero": True}
@@ -117,7 +83,7 @@ def dot_plot(
 
 
 def _dot(number: int, row: Row, value: str, label: str, size: str | None) -> Spec:
-    one = {"label": _named(number, row[label]), "value": row[value], "size": row[size] if size else None}
+    one = {"label": numbered(number, row[label]), "value": row[value], "size": row[size] if size else None}
     return {**one, "low": row["ci_low"], "high": row["ci_high"]} if _finite(row, "ci_low", "ci_high") else one
 
 
@@ -143,7 +109,7 @@ def heat_map(
         columns: the names of both columns; the first goes down.
     """
     data = [
-        {"y": _named(one, down[one]), "x": _named(two, across[two]), "value": value}
+        {"y": numbered(one, down[one]), "x": numbered(two, across[two]), "value": value}
         for (one, two), value in sorted(cells.items())
     ]
     step = max(14, min(90, _WIDTH // len(across)))
@@ -155,10 +121,10 @@ def heat_map(
         "labelExpr": _NUMBERS["labelExpr"],
         "values": [min(cells.values()), max(cells.values())],
     }
-    opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.06, 1], "zero": False}, "legend": legend}
+    opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.15, 1], "zero": False}, "legend": legend}
     encoding = {
-        "x": {**_place("x", columns[1]), "axis": _side_by_side(_names(data, "x"), step)},
-        "y": {**_place("y", columns[0]), "axis": _names(data, "y")},
+        "x": {**_place("x", columns[1]), "axis": _side_by_side(label_axis(data, "x"), step)},
+        "y": {**_place("y", columns[0]), "axis": label_axis(data, "y")},
         "opacity": opacity,
     }
     mark = {"type": "rect", "color": _ACCENT, "stroke": "var(--back)", "strokeWidth": 1}
@@ -291,14 +257,14 @@ def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], reasons: 
     colour = {reason: _REASONS[place % len(_REASONS)] for place, reason in enumerate(reasons) if reason in used}
     order = {reason: number for number, reason in enumerate(reasons)}
     data = [
-        {"bar": _named(number, label), "reason": reason, "rows": rows, "order": order[reason]}
+        {"bar": numbered(number, label), "reason": reason, "rows": rows, "order": order[reason]}
         for number, (label, parts) in enumerate(bars)
         for reason, rows in parts
     ]
     axis = _COUNTS
     encoding = {
         "x": {"field": "rows", "type": "quantitative", "stack": "zero", "title": title, "axis": axis},
-        "y": {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": _names(data, "bar")},
+        "y": {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": label_axis(data, "bar")},
         "color": {
             "field": "reason",
             "scale": {"domain": list(colour), "range": list(colour.values())},

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lossops.report import plots
-from lossops.report.blocks import Block, Column, Figure, Gallery, Heading, Note, Table, within
+from lossops.report.blocks import Block, Column, Figure, Gallery, Heading, Note, Table, left_out, values, within
 from lossops.report.drawing import figure_svg
+from lossops.report.labels import short
 from lossops.report.selection import discovered, is_overall, level, overall, slices_of
 from lossops.report.store import Report
 from lossops.report.tables import quantile_name
@@ -22,8 +23,10 @@ Pair = tuple[str, str]
 
 _DOTS = 25  # in a plot
 _CELLS = 30  # of a heat map, down and across
-_SLICE_BYTES = 1_200_000  # of the table of slices, some 9 000 rows; the worst of each model and loss have equal shares
+_SLICE_BYTES = 1_800_000  # of the table of slices, some 8 000 rows; the worst of each model and loss have equal shares
 _OTHER_BYTES = 300_000
+_ROW_BYTES = 50  # no row of a table takes less
+_CROSSED = 20_000  # slices of a cross that are looked at: the largest
 _INTERVALS = ("ci_low", "ci_high")
 
 
@@ -33,10 +36,6 @@ def _own(table: pa.Table, pair: Pair) -> pa.Table:
 
 def _without_overall(table: pa.Table) -> pa.Table:
     return table.filter(pc.invert(is_overall(table)))
-
-
-def _values(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[tuple[Any, ...]]:
-    return [tuple(row[name] for name in names) for row in rows]
 
 
 def _pairs_left(left: int, file: str) -> Iterator[Note]:
@@ -57,12 +56,10 @@ def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
     columns = [Column("slice", "text"), Column("rows scored", "count"), Column("mean loss"), *_from_to("mean")]
     figures = []
     for number, (pair, rows) in enumerate(shown[:limit]):
-        spec = plots.dot_plot(
-            rows, "mean", "slice", f"mean {plots.short(pair[1])}", size="rows_valid", line=means.get(pair)
-        )
+        spec = plots.dot_plot(rows, "mean", "slice", f"mean {short(pair[1])}", size="rows_valid", line=means.get(pair))
         about = f"Dots are means, lines their {level(report)} intervals, worst first."
-        values = _values(rows, ["slice", "rows_valid", "mean", *_INTERVALS])
-        table = Table(f"t-worst-{number}", "The worst slices", columns, values, folded=True)
+        cells = values(rows, "slice", "rows_valid", "mean", *_INTERVALS)
+        table = Table(f"t-worst-{number}", "The worst slices", columns, cells, folded=True)
         figures.append(Figure(pair, figure_svg(spec, f"Worst slices of {', '.join(pair)}", about), "", table))
     if figures:
         yield Gallery(figures)
@@ -82,10 +79,11 @@ def every_slice(report: Report, pairs: Sequence[Pair]) -> Iterator[Block]:
         return
     shown: list[tuple[Any, ...]] = []
     for pair in pairs:
-        hidden = _own(slices, pair).filter(pc.is_valid(_own(slices, pair)["hidden"])).to_pylist()
-        rows = [*slices_of(report, *pair).to_pylist(), *hidden]
-        values = [(*one, _remark(row)) for one, row in zip(_values(rows, names), rows, strict=True)]
-        shown += within(values, _SLICE_BYTES // len(pairs))
+        size = _SLICE_BYTES // len(pairs)
+        own = _own(slices, pair)
+        parts = (slices_of(report, *pair), own.filter(pc.is_valid(own["hidden"])))
+        rows = [row for part in parts for row in part.slice(0, size // _ROW_BYTES).to_pylist()]
+        shown += within([(*one, _remark(row)) for one, row in zip(values(rows, *names), rows, strict=True)], size)
     columns = [
         Column("slice", "text"),
         Column("model", "text", choice=True),
@@ -116,10 +114,10 @@ def _remark(row: Mapping[str, Any]) -> str | None:
 def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block]:
     """Every slice beside the baseline: paired differences with intervals, those that are surely worse first."""
     table = _without_overall(report.comparisons).sort_by([("ci_low", "descending"), ("difference", "descending")])
-    shown = [(pair, rows) for pair in pairs if (rows := _own(table, pair).to_pylist())]
+    shown = [(pair, own) for pair in pairs if (own := _own(table, pair)).num_rows]
     if not shown:
         return
-    yield Gallery([_differences(pair, rows) for pair, rows in shown[:limit]])
+    yield Gallery([_differences(*one) for one in shown[:limit]])
     yield from _pairs_left(len(shown) - limit, "the table below")
     names = ["slice", "model", "loss", "rows", "baseline_mean", "mean", "difference", *_INTERVALS]
     names += ["relative_difference", "p_adjusted"]
@@ -133,17 +131,21 @@ def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
         Column("relative difference", "percent"),
         Column("adjusted p"),
     ]
-    values = [row for _, rows in shown for row in within(_values(rows, names), _OTHER_BYTES // len(shown))]
-    yield Table("t-differences", "Difference to the baseline of every slice, surely worse ones first", columns, values)
-    if (left := table.num_rows - len(values)) > 0:
-        yield Note(f"{left:,} more rows are in comparisons.parquet.")
+    size = _OTHER_BYTES // len(shown)
+    parts = [values(own.slice(0, size // _ROW_BYTES).to_pylist(), *names) for _, own in shown]
+    cells = [row for part in parts for row in within(part, size)]
+    yield Table("t-differences", "Difference to the baseline of every slice, surely worse ones first", columns, cells)
+    yield from left_out(table.num_rows - len(cells), "rows", "comparisons.parquet")
 
 
-def _differences(pair: Pair, rows: Sequence[Mapping[str, Any]]) -> Figure:
-    chosen = rows if len(rows) <= _DOTS else [*rows[: _DOTS - 10], *rows[-10:]]
-    spec = plots.dot_plot(chosen, "difference", "slice", "difference to the baseline", size="rows", line=0.0)
+def _differences(pair: Pair, own: pa.Table) -> Figure:
+    count = own.num_rows
+    chosen = own if count <= _DOTS else pa.concat_tables([own.slice(0, _DOTS - 10), own.slice(count - 10)])
+    spec = plots.dot_plot(
+        chosen.to_pylist(), "difference", "slice", "difference to the baseline", size="rows", line=0.0
+    )
     about = "Dots are differences of the same rows, lines their intervals; right of the dashed line the model is worse."
-    told = "" if len(rows) <= _DOTS else f"The first {_DOTS - 10} and the last 10 of {len(rows):,} slices."
+    told = "" if count <= _DOTS else f"The first {_DOTS - 10} and the last 10 of {count:,} slices."
     return Figure(pair, figure_svg(spec, f"Difference to the baseline of {', '.join(pair)}", about), told)
 
 
@@ -169,21 +171,21 @@ def discovered_slices(report: Report) -> Iterator[Block]:
         "Found in one half of the rows, tested on the other half, which was not searched: its means and p-values are "
         "honest, the searched mean is too high."
     )
-    shown = within(_values(rows, names), _OTHER_BYTES // 2)
+    shown = within(values(rows, *names), _OTHER_BYTES // 2)
     yield Table("t-discovered", "Slices that were found, the best confirmed first", columns, shown)
-    if len(rows) > len(shown):
-        yield Note(f"{len(rows) - len(shown):,} more are in discovered.parquet.")
+    yield from left_out(len(rows) - len(shown), "rows", "discovered.parquet")
 
 
 def crosses(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block]:
     """Two columns crossed, as a map: of each model and loss the cross in which the worst slice lies."""
-    found = [(pair, rows) for pair in pairs if (rows := _worst_cross(report, pair))]
+    found = [(pair, own) for pair in pairs if (own := _worst_cross(report, pair)).num_rows]
     if found:
         yield Gallery([_cross(f"t-cross-{place}", *one) for place, one in enumerate(found[:limit])])
     yield from _pairs_left(len(found) - limit, "losses.parquet")
 
 
-def _cross(name: str, pair: Pair, rows: Sequence[Mapping[str, Any]]) -> Figure:
+def _cross(name: str, pair: Pair, own: pa.Table) -> Figure:
+    rows = _largest(own)
     columns = rows[0]["slice_columns"]
     down, across = (_most_rows(rows, place) for place in (0, 1))
     found = {tuple(row["slice_values"]): row["mean"] for row in rows}
@@ -194,7 +196,7 @@ def _cross(name: str, pair: Pair, rows: Sequence[Mapping[str, Any]]) -> Figure:
     lines = [(word, *line) for word, line in zip(words[0], means, strict=True)]
     drawn = _finite_cells(means)
     spec = plots.heat_map(drawn, *words, columns) if drawn else None
-    left = len(rows) - sum((one, two) in found for one in down for two in across)
+    left = own.num_rows - sum((one, two) in found for one in down for two in across)
     told = f"Values of the largest slices only: {left:,} slices are left out." if left else ""
     about = "The stronger the colour, the larger the mean loss."
     table = Table(name, f"Mean loss, {both}", heads, lines, folded=True)
@@ -215,12 +217,24 @@ def _word(value: str | None) -> str:
     return "null" if value is None else value or '""'
 
 
-def _worst_cross(report: Report, pair: Pair) -> list[dict[str, Any]]:
+def _worst_cross(report: Report, pair: Pair) -> pa.Table:
     """The slices, in order, of the cross of two columns that holds the worst slice of any such cross."""
-    slices = slices_of(report, *pair)
-    crossed = slices.filter(pc.equal(pc.list_value_length(slices["slice_columns"]), 2))
-    columns = crossed["slice_columns"][0].as_py() if crossed.num_rows else None
-    return [row for row in _own(report.losses, pair).to_pylist() if row["slice_columns"] == columns]
+    worst = _crossed(slices_of(report, *pair))
+    if not worst.num_rows:
+        return worst
+    own, columns = _crossed(_own(report.losses, pair)), worst["slice_columns"][0].as_py()
+    same = [pc.equal(pc.list_element(own["slice_columns"], place), columns[place]) for place in (0, 1)]
+    return own.filter(pc.and_(*same))
+
+
+def _crossed(table: pa.Table) -> pa.Table:
+    return table.filter(pc.equal(pc.list_value_length(table["slice_columns"]), 2))
+
+
+def _largest(table: pa.Table) -> list[dict[str, Any]]:
+    """The largest slices of a table, in order."""
+    kept = pc.sort_indices(table, [("rows", "descending")]).slice(0, _CROSSED)
+    return list(table.take(kept.take(pc.sort_indices(kept))).to_pylist())
 
 
 def _most_rows(rows: Sequence[Mapping[str, Any]], place: int) -> list[str | None]:
