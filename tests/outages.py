@@ -86,7 +86,7 @@ class Outages:
         ]
         commands = {name: [*worker, *places] for name in ("worker", "worker-2")}
         self.topology = Topology(
-            folder, commands={**commands, "store": ["python", "-m", "tests.flaky_store", "7070"]}, extra=_SERVE
+            folder, commands={**commands, "store": ["python", "-m", "tests.flaky_store", "8333"]}, extra=_SERVE
         )
         self.folder = folder
         self._undisturbed: tuple[float, bytes] | None = None
@@ -143,7 +143,7 @@ class Outages:
     def store(self) -> fs.S3FileSystem:
         """The object store."""
         return fs.S3FileSystem(
-            endpoint_override=self.topology.address("store", 7070),
+            endpoint_override=self.topology.address("store", 8333),
             scheme="http",
             region="us-east-1",
             access_key="lossops",
