@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -55,6 +55,7 @@ class Trial:
         states: of the flow run, in order, from the fault on.
         seconds: that the run took longer than an undisturbed one.
         same: whether the report has the same bytes.
+        dies: whether the process of the run dies with it, so that somebody has to retry the run.
     """
 
     fault: str
@@ -62,6 +63,7 @@ class Trial:
     states: tuple[str, ...]
     seconds: float
     same: bool
+    dies: bool
 
     def __str__(self) -> str:
         told = "same bytes" if self.same else "OTHER BYTES"
@@ -196,16 +198,17 @@ class Outages:
                 client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
                 states.append(self._end(client, run))
         seconds = time.monotonic() - begun
-        return self._judged(fault, action, tuple(states), seconds, before)
+        return self._judged(Trial(fault, action, tuple(states), seconds, same=False, dies=retried), before)
 
-    def _judged(self, fault: str, action: str, states: tuple[str, ...], seconds: float, before: set[str]) -> Trial:
+    def _judged(self, trial: Trial, before: set[str]) -> Trial:
         new = self._reports() - before
-        assert len(new) == 1, f"{fault}: {states}, reports: {sorted(new)}"
+        assert len(new) == 1, f"{trial}, reports: {sorted(new)}"
         with self.store.open_input_file(f"{new.pop()}/losses.parquet") as file:
             found = file.read()
-        if self._undisturbed is None or fault == "none":
-            self._undisturbed = (seconds, found if self._undisturbed is None else self._undisturbed[1])
-        return Trial(fault, action, states, seconds - self._undisturbed[0], found == self._undisturbed[1])
+        if self._undisturbed is None or trial.fault == "none":
+            self._undisturbed = (trial.seconds, found if self._undisturbed is None else self._undisturbed[1])
+        seconds, wanted = self._undisturbed
+        return replace(trial, seconds=trial.seconds - seconds, same=found == wanted)
 
     def _end(self, client: SyncPrefectClient, run: FlowRun) -> str:
         def ended() -> bool:
