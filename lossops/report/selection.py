@@ -43,6 +43,8 @@ def number(value: float | None) -> str:
 
 def printable(text: str) -> str:
     """Text from a dataset, without characters that could steer a terminal or turn what is read."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
 
 

@@ -22,6 +22,7 @@ __all__ = ["compared_slices", "crosses", "discovered_slices", "every_slice", "wo
 Pair = tuple[str, str]
 
 _DOTS = 25  # in a plot
+_BETTER = 10  # of them, where worse and better slices are drawn
 _CELLS = 30  # of a heat map, down and across
 _SLICE_BYTES = 1_800_000  # of the table of slices, some 8 000 rows; the worst of each model and loss have equal shares
 _OTHER_BYTES = 300_000
@@ -139,14 +140,21 @@ def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
 
 
 def _differences(pair: Pair, own: pa.Table) -> Figure:
-    count = own.num_rows
-    chosen = own if count <= _DOTS else pa.concat_tables([own.slice(0, _DOTS - 10), own.slice(count - 10)])
-    spec = plots.dot_plot(
-        chosen.to_pylist(), "difference", "slice", "difference to the baseline", size="rows", line=0.0
-    )
+    rows = _surest(own)
+    spec = plots.dot_plot(rows, "difference", "slice", "difference to the baseline", size="rows", line=0.0)
     about = "Dots are differences of the same rows, lines their intervals; right of the dashed line the model is worse."
-    told = "" if count <= _DOTS else f"The first {_DOTS - 10} and the last 10 of {count:,} slices."
-    return Figure(pair, figure_svg(spec, f"Difference to the baseline of {', '.join(pair)}", about), told)
+    told = f"The {_DOTS - _BETTER} slices that are most surely worse and the {_BETTER} that are most surely better"
+    left = "" if own.num_rows == len(rows) else f"{told}, of {own.num_rows:,}."
+    return Figure(pair, figure_svg(spec, f"Difference to the baseline of {', '.join(pair)}", about), left)
+
+
+def _surest(own: pa.Table) -> list[dict[str, Any]]:
+    """Of differences, sorted, all or both ends: which are surely high, and which are surely low."""
+    if own.num_rows <= _DOTS:
+        return list(own.to_pylist())
+    worse, rest = own.slice(0, _DOTS - _BETTER), own.slice(_DOTS - _BETTER)
+    better = rest.sort_by([("ci_high", "ascending"), ("difference", "ascending")]).slice(0, _BETTER)
+    return [*worse.to_pylist(), *reversed(better.to_pylist())]
 
 
 def discovered_slices(report: Report) -> Iterator[Block]:
