@@ -38,6 +38,7 @@ from pydantic import Field
 from flows.days import Day
 from flows.summary import ARTIFACT_ROWS, gate_rows, loss_rows, report_markdown
 from lossops.config import RunConfig
+from lossops.data.storage import may_pass
 from lossops.engine import Cluster, Progress, Scores
 from lossops.engine import score as score_plan
 from lossops.errors import ConfigError, GateError, RunError
@@ -278,7 +279,7 @@ def _run_name() -> str:
 def _may_pass(_task: object, _run: object, state: Any) -> bool:
     """Whether what ended a task may be gone next time, unlike a damaged file or a misspelt column."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, RunError) or isinstance(getattr(error, "__cause__", None), OSError)
+    return isinstance(error, RunError) or may_pass(error)
 
 
 def _patiently(one: Task[_Given, _Value], retries: int, timeout: float | None = None) -> Task[_Given, _Value]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from distributed import TimeoutError as DaskTimeoutError
 from lossops.attempts import ShardRecord
 from lossops.config import ClusterConfig
 from lossops.data.dataset import Shard
-from lossops.data.storage import one_line
+from lossops.data.storage import may_pass, one_line
 from lossops.errors import ConfigError, InputError, LossopsError, RunError, counted
 from lossops.pairing import Budget
 from lossops.plan import Plan, check_pins, make_plan
@@ -35,6 +36,7 @@ __all__ = ["Cluster", "Progress", "Scores", "ShardRecord", "score"]
 
 _WINDOW = 3  # pieces in flight for each thread: enough to keep workers busy, few enough to stop early
 _RETRIES = 2  # of a piece after an error that may pass, such as a dropped connection
+_WAITS = (0.5, 2.0, 5.0)  # before a worker asks a store again that was busy
 _CONNECT_SECONDS = 30
 _WORKER_SECONDS = 120  # a cluster that grows on demand starts its first worker for the first call
 _TOLD = 5  # workers or differences in a message
@@ -233,6 +235,13 @@ def _checked(expected: Mapping[str, str], function: Callable[..., Any], *argumen
     refused = next((argument for argument in arguments if isinstance(argument, LossopsError)), None)
     if refused is not None:
         return refused
+    for seconds in _WAITS:
+        try:
+            return function(*arguments)
+        except LossopsError as error:
+            if not may_pass(error):
+                return error
+            time.sleep(seconds)
     try:
         return function(*arguments)
     except LossopsError as error:

@@ -1,4 +1,7 @@
-"""Moto's object store, which refuses every third request while a file called ``refuse`` lies in the working folder."""
+"""Moto's object store, which refuses every third request while a file called ``refuse`` lies in the working folder.
+
+The file ``refused`` there has a dot for each.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ class Flaky:
         """Answer a request as a busy store does, or pass it on."""
         if Path("refuse").exists() and next(self._requests) % 3 == 0:
             environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
+            with Path("refused").open("a") as refused:
+                refused.write(".")
             start("503 Slow Down", _HEADERS)
             return [_BUSY]
         found: Iterable[bytes] = self._moto(environment, start)

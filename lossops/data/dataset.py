@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from lossops.data.formats import Bounds, fingerprint, open_reader
-from lossops.data.storage import FoundFile, current_version, find_files, one_line
+from lossops.data.storage import FoundFile, current_version, find_files, is_of_storage, one_line
 from lossops.errors import InputChanged, InputError, ShardError, nearest
 
 __all__ = ["Dataset", "Quarantined", "Shard", "logical_type", "open_dataset", "validate"]
@@ -204,7 +204,7 @@ class Dataset:
             _check_unchanged(shard)
             if isinstance(error, InputError):
                 raise
-            if isinstance(error, OSError) and error.errno is not None:  # the storage's, not the reader's
+            if is_of_storage(error):
                 raise InputError(f"could not read {shard.path}: {one_line(error)}") from error
             where = self._culprit(shard, columns, start, stop) or f"rows {start} to {stop}"
             raise ShardError(shard.path, f"could not read {where}: {one_line(error)}") from error

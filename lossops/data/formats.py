@@ -14,6 +14,7 @@ import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 from pyarrow import fs, ipc, types
 
+from lossops.data.storage import is_of_storage
 from lossops.errors import InputError, ShardError
 
 __all__ = ["Bounds", "Reader", "fingerprint", "open_reader"]
@@ -194,7 +195,7 @@ def open_reader(storage: fs.FileSystem, path: str, categories: Sequence[str] = (
     except ShardError:
         raise
     except OSError as error:
-        if error.errno is not None:  # the storage's, not the reader's
+        if is_of_storage(error):
             raise InputError(f"could not open {path}: {' '.join(str(error).split())}") from error
         raise ShardError(path, f"not a readable {format_name} file: {' '.join(str(error).split())}") from error
     except Exception as error:  # readers of damaged files raise errors of many classes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import fsspec
 import pyarrow as pa
@@ -16,10 +17,28 @@ from pyarrow import fs
 from lossops.addresses import without_secrets
 from lossops.errors import InputError, nearest
 
-__all__ = ["NULL_PARTITION", "FoundFile", "current_version", "find_files", "one_line", "open_storage"]
+__all__ = [
+    "NULL_PARTITION",
+    "FoundFile",
+    "current_version",
+    "find_files",
+    "is_of_storage",
+    "may_pass",
+    "one_line",
+    "open_storage",
+]
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+_S3_ATTEMPTS = 6  # with growing waits between them, some seconds in all
+_FLAGS = {"true": True, "false": False}
+_NETWORK = {errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH}
+# How the libraries of object stores begin what they tell, and what will not be otherwise the next time.
+_REMOTE = re.compile(r"AWS Error|google::cloud::Status|GetResult|\bAzure\b|curlCode", re.IGNORECASE)
+_LASTING = re.compile(
+    r"ACCESS_DENIED|INVALID|NO_SUCH|NOT_?FOUND|SIGNATURE|PERMISSION_?DENIED|UNAUTHENTICATED|AuthorizationFailure",
+    re.IGNORECASE,
+)
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -79,7 +98,7 @@ def open_storage(location: str) -> tuple[fs.FileSystem, str]:
     if not _URL.match(location):
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(location))
     try:
-        return fs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
+        return _patient(location, *fs.FileSystem.from_uri(location))
     except pa.ArrowException:
         pass  # not a scheme of pyarrow's own: fsspec knows more
     except OSError as error:
@@ -89,6 +108,31 @@ def open_storage(location: str) -> tuple[fs.FileSystem, str]:
     except (ValueError, ImportError) as error:
         raise InputError(f"{location}: {one_line(error)}") from error
     return fs.PyFileSystem(fs.FSSpecHandler(files)), path
+
+
+def _patient(location: str, storage: fs.FileSystem, path: str) -> tuple[fs.FileSystem, str]:
+    """Have an object store asked again when it is busy: by itself a filesystem that is made from a URL gives up."""
+    if not isinstance(storage, fs.S3FileSystem):
+        return storage, path
+    told = dict(parse_qsl(urlsplit(location).query))
+    told.pop("region", None)
+    options = {name: _FLAGS.get(value, value) for name, value in told.items()}
+    strategy = fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
+    return fs.S3FileSystem(region=storage.region, retry_strategy=strategy, **options), path
+
+
+def is_of_storage(error: BaseException) -> bool:
+    """Whether an error is the storage's and says nothing of the content of a file: a reader's has no number, either."""
+    return isinstance(error, OSError) and (error.errno is not None or _REMOTE.search(str(error)) is not None)
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether what an error followed from may be gone the next time: a busy store, a lost connection."""
+    while error is not None and not is_of_storage(error):
+        error = error.__cause__
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in _NETWORK if error.errno is not None else not _LASTING.search(str(error))
 
 
 def _forget_listings(storage: fs.FileSystem) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, ClassVar, Literal
 
+from lossops.report.drawing import Plot
 from lossops.report.selection import number, printable
 
 __all__ = [
@@ -148,13 +149,13 @@ class Figure:
 
     Args:
         heading: what it is of; text of the user's.
-        svg: the drawing; None if nothing of it can be drawn.
+        plot: the drawing; None if nothing of it can be drawn.
         caption: how it is read.
         table: its numbers, if they are not in a table of the section.
     """
 
     heading: Sequence[str]
-    svg: str | None
+    plot: Plot | None
     caption: str = ""
     table: Table | None = None
 

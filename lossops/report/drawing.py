@@ -6,15 +6,19 @@ and only shapes and text that Vega is known to draw are put together again.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as ET
 
 from lossops.errors import RunError
 from lossops.report.selection import printable
 
-__all__ = ["checked", "draw", "figure_svg"]
+__all__ = ["Plot", "checked", "draw", "plot_of"]
 
 _SVG = "http://www.w3.org/2000/svg"
 _ELEMENTS = {"svg", "g", "path", "line", "rect", "text", "tspan", "circle", "defs", "clipPath"}
@@ -38,38 +42,76 @@ _DROPPED = {
     *("class", "role", "version", "aria-hidden", "aria-roledescription", "aria-label", "pointer-events"),
     *("font-family", "font-style"),
 }
+_PATIENCE = 120  # seconds for all plots of a page
+_RENDERER = """
+import json, sys
+import vl_convert
+for line in sys.stdin:
+    try:
+        drawn = vl_convert.vegalite_to_svg(json.loads(line), vl_version="5.20", allowed_base_urls=[])
+    except ValueError:
+        drawn = None
+    print(json.dumps(drawn), flush=True)
+"""
 _VALUE = re.compile(r"[^<>\"'&:;@\\]*")  # no address, no declaration
 _LARGE = re.compile(r"-?\d+\.\d{3,}")
 
 
-def draw(spec: Mapping[str, Any], name: str, about: str) -> str:
-    """Draw a plot.
+@dataclass(frozen=True, eq=False)
+class Plot:
+    """A plot to be drawn.
 
     Args:
         spec: Vega-Lite, with its data inside.
         name: its name for a reader who does not see it.
         about: what it shows, in a sentence.
-
-    Returns:
-        An ``svg`` element.
-
-    Raises:
-        RunError: the renderer drew something that has no place in a page.
-        ValueError: it failed.
     """
-    import vl_convert  # noqa: PLC0415  starts a JavaScript engine
 
-    drawn = vl_convert.vegalite_to_svg(dict(spec), vl_version="5.20", allowed_base_urls=[])
-    return checked(drawn, name, about)
+    spec: Mapping[str, Any]
+    name: str
+    about: str
 
 
-def figure_svg(spec: Mapping[str, Any] | None, name: str, about: str) -> str | None:
-    """Draw a plot; None if there is nothing to draw, or numbers so extreme that the renderer cannot."""
-    if spec is None:
-        return None
+def plot_of(spec: Mapping[str, Any] | None, name: str, about: str) -> Plot | None:
+    """Return a plot, or None if there is nothing to draw; its name is text of the user's."""
+    return None if spec is None else Plot(spec, printable(name), about)
+
+
+def draw(plots: Sequence[Plot]) -> dict[Plot, str]:
+    """Draw plots as ``svg`` elements, all in one process of their own.
+
+    What ends a JavaScript engine, such as a limit of memory, must not end a run that is about to publish its report. A
+    plot that could not be drawn is left out: the page says so, and has the numbers.
+    """
+    wanted = [(plot, text) for plot in plots if (text := _as_json(plot.spec)) is not None]
+    if not wanted:
+        return {}
+    lines = _drawn("\n".join(text for _, text in wanted))
+    pairs = ((plot, _accepted(json.loads(line), plot)) for (plot, _), line in zip(wanted, lines, strict=False))
+    return {plot: found for plot, found in pairs if found is not None}
+
+
+def _as_json(spec: Mapping[str, Any]) -> str | None:
     try:
-        return draw(spec, printable(name), about)
-    except (ValueError, RunError):  # the page says so, and has the numbers: no reason to lose a report
+        return json.dumps(spec, allow_nan=False)
+    except ValueError:
+        return None
+
+
+def _drawn(lines: str) -> list[str]:
+    """Return the whole lines that the renderer wrote before it ended."""
+    words = [sys.executable, "-P", "-c", _RENDERER]
+    try:
+        found = subprocess.run(words, input=lines, capture_output=True, text=True, timeout=_PATIENCE, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return found.stdout.split("\n")[:-1]
+
+
+def _accepted(drawn: str | None, plot: Plot) -> str | None:
+    try:
+        return None if drawn is None else checked(drawn, plot.name, plot.about)
+    except RunError:
         return None
 
 
@@ -79,7 +121,7 @@ def checked(drawn: str, name: str, about: str) -> str:
     Raises:
         RunError: it has an element, an attribute or a value beyond that.
     """
-    root = ET.fromstring(drawn)  # noqa: S314  written by the renderer in this process
+    root = ET.fromstring(drawn)  # noqa: S314  written by the renderer
     for element in root.iter():
         _check(element)
     _shrink(root)

@@ -11,7 +11,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from lossops.report.blocks import cell_text, whole
+from lossops.report.blocks import Gallery, cell_text, whole
+from lossops.report.drawing import draw
 from lossops.report.sections import sections
 from lossops.report.selection import hidden_text, level, printable
 from lossops.report.store import Report
@@ -25,13 +26,16 @@ _HERE = Path(__file__).parent
 def render_page(report: Report) -> str:
     """Return the page of a report: the same for the same report."""
     style, script = (_own(name) for name in ("page.css", "page.js"))
+    found = sections(report)
+    figures = [one for section in found for block in section if isinstance(block, Gallery) for one in block.figures]
     return str(
         _environment()
         .get_template("page.html")
         .render(
             run=report.run,
             verdict=verdict(report),
-            sections=sections(report),
+            sections=found,
+            drawn=draw([figure.plot for figure in figures if figure.plot is not None]),
             intervals=_intervals(report),
             hidden=hidden_text(report),
             style=style,

@@ -8,7 +8,7 @@ from typing import Any
 
 from lossops.report import plots
 from lossops.report.blocks import Block, Code, Column, Facts, Figure, Gallery, Note, Table, left_out, values, within
-from lossops.report.drawing import figure_svg
+from lossops.report.drawing import plot_of
 from lossops.report.selection import is_overall
 from lossops.report.store import Report
 
@@ -45,12 +45,10 @@ def ledger(report: Report) -> Iterator[Block]:
         within(values(entries, "dataset", "model", "loss", "reason", "rows"), _BYTES),
         folded=len(entries) > _FOLDED,
     )
-    figures = [
-        Figure(("All rows",), figure_svg(plots.ledger_plot(shown, reasons, "rows"), "Where every row went", about))
-    ]
+    figures = [Figure(("All rows",), plot_of(plots.ledger_plot(shown, reasons, "rows"), "Where every row went", about))]
     if any(parts for _, parts in lost):
-        svg = figure_svg(plots.ledger_plot(lost, reasons, "rows not scored"), "Rows that were not scored", about)
-        figures.append(Figure(("Rows that were not scored",), svg))
+        plot = plot_of(plots.ledger_plot(lost, reasons, "rows not scored"), "Rows that were not scored", about)
+        figures.append(Figure(("Rows that were not scored",), plot))
     yield Gallery(figures)
     yield table
     yield from left_out(len(bars) - _BARS, "bars", "ledger.parquet")

@@ -7,7 +7,7 @@ from typing import Any
 
 from lossops.report import plots
 from lossops.report.blocks import Block, Column, Figure, Gallery, Note, Section, Table, left_out, values, within
-from lossops.report.drawing import figure_svg
+from lossops.report.drawing import plot_of
 from lossops.report.labels import short
 from lossops.report.row_sections import hardest, ledger, what_was_run
 from lossops.report.selection import compared, gates_in_order, is_overall, level, number, overall
@@ -90,7 +90,7 @@ def _overall(report: Report) -> Iterator[Block]:
 def _means(report: Report, loss: str, rows: list[dict[str, Any]]) -> Figure:
     kind = "mean " * (rows[0]["kind"] == "loss")
     spec = plots.dot_plot(rows, "mean", "model", f"{kind}{short(loss)}")
-    return Figure((loss,), figure_svg(spec, f"Mean {loss} of each model", _says(report)))
+    return Figure((loss,), plot_of(spec, f"Mean {loss} of each model", _says(report)))
 
 
 def _says(report: Report) -> str:
@@ -138,7 +138,7 @@ def _calibration(report: Report) -> Iterator[Block]:
         spec = plots.calibration_plot([row for row in own if row["bin"] is not None])
         name, about = f"Calibration of {', '.join(pair)}", "Mean label beside mean prediction in bins."
         table = Table(f"t-calibration-{place}", "Bins of the prediction", columns, values(own, *names), folded=True)
-        figures.append(Figure(pair, figure_svg(spec, name, about), _calibration_text(own), table))
+        figures.append(Figure(pair, plot_of(spec, name, about), _calibration_text(own), table))
     if figures:
         yield Gallery(figures)
     yield from left_out(len(pairs) - PAIRS, "pairs of model and loss", "calibration.parquet")
@@ -167,10 +167,10 @@ def _distribution(report: Report) -> Iterator[Block]:
         bins = [row for row in rows if (row["model"], row["loss"]) == pair]
         marks = {name: means[pair][name] for name in _quantiles(report) if means[pair][name] is not None}
         spec = plots.histogram_plot(bins, marks, short(pair[1]))
-        svg = figure_svg(spec, f"Losses of {', '.join(pair)}", "Rows by loss; dashed lines are quantiles.")
+        plot = plot_of(spec, f"Losses of {', '.join(pair)}", "Rows by loss; dashed lines are quantiles.")
         cells = values(bins, "low", "high", "rows")
         table = Table(f"t-distribution-{place}", "Rows by loss", columns, cells, folded=True)
-        figures.append(Figure(pair, svg, _not_drawn(bins), table))
+        figures.append(Figure(pair, plot, _not_drawn(bins), table))
     if figures:
         yield Gallery(figures)
     yield from left_out(len(pairs) - PAIRS, "pairs of model and loss", "histograms.parquet")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from lossops.report import plots
 from lossops.report.blocks import Block, Column, Figure, Gallery, Heading, Note, Table, left_out, values, within
-from lossops.report.drawing import figure_svg
+from lossops.report.drawing import plot_of
 from lossops.report.labels import short
 from lossops.report.selection import discovered, is_overall, level, overall, slices_of
 from lossops.report.store import Report
@@ -61,7 +61,7 @@ def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
         about = f"Dots are means, lines their {level(report)} intervals, worst first."
         cells = values(rows, "slice", "rows_valid", "mean", *_INTERVALS)
         table = Table(f"t-worst-{number}", "The worst slices", columns, cells, folded=True)
-        figures.append(Figure(pair, figure_svg(spec, f"Worst slices of {', '.join(pair)}", about), "", table))
+        figures.append(Figure(pair, plot_of(spec, f"Worst slices of {', '.join(pair)}", about), "", table))
     if figures:
         yield Gallery(figures)
     yield from _pairs_left(len(shown) - limit, "the table below")
@@ -145,7 +145,7 @@ def _differences(pair: Pair, own: pa.Table) -> Figure:
     about = "Dots are differences of the same rows, lines their intervals; right of the dashed line the model is worse."
     told = f"The {_DOTS - _BETTER} slices that are most surely worse and the {_BETTER} that are most surely better"
     left = "" if own.num_rows == len(rows) else f"{told}, of {own.num_rows:,}."
-    return Figure(pair, figure_svg(spec, f"Difference to the baseline of {', '.join(pair)}", about), left)
+    return Figure(pair, plot_of(spec, f"Difference to the baseline of {', '.join(pair)}", about), left)
 
 
 def _surest(own: pa.Table) -> list[dict[str, Any]]:
@@ -208,7 +208,7 @@ def _cross(name: str, pair: Pair, own: pa.Table) -> Figure:
     told = f"Values of the largest slices only: {left:,} slices are left out." if left else ""
     about = "The stronger the colour, the larger the mean loss."
     table = Table(name, f"Mean loss, {both}", heads, lines, folded=True)
-    return Figure((*pair, both), figure_svg(spec, f"Mean loss, {both}", about), told, table)
+    return Figure((*pair, both), plot_of(spec, f"Mean loss, {both}", about), told, table)
 
 
 def _finite_cells(means: Sequence[Sequence[float | None]]) -> dict[tuple[int, int], float]:
