@@ -30,7 +30,7 @@ __all__ = [
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
-_S3_ATTEMPTS = 6  # with growing waits between them, some seconds in all
+_S3_ATTEMPTS = 5  # with growing waits between them, some seconds in all
 _FLAGS = {"true": True, "false": False}
 _NETWORK = {errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH}
 # How the libraries of object stores begin what they tell, and what will not be otherwise the next time.
