@@ -28,7 +28,7 @@ from distributed import Client, Security
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, Cancelling
 from pyarrow import fs
 
 from tests.datasets import cut, write_shards
@@ -263,8 +263,27 @@ class Outages:
         finally:
             mark.unlink()
 
-    def fill_memory(self) -> None:
-        """Have one call take more memory than a worker is given."""
+    def cancel(self) -> tuple[float, float]:
+        """Cancel a run in its middle; return after how many seconds the cluster was idle, and the run Cancelled."""
+        self._clear()
+        before = self._reports()
+        with get_client(sync_client=True) as client, self.cluster() as cluster:
+            deployment = client.read_deployment_by_name("lossops/outage")
+            run = client.create_flow_run_from_deployment(deployment.id)
+            self._wait(lambda: self._stored() >= _SHARDS // 4, "shards")
+            assert any(cluster.processing().values())
+            begun = time.monotonic()
+            client.set_flow_run_state(run.id, Cancelling())
+            self._wait(lambda: not any(cluster.processing().values()), "an idle cluster")
+            idle = time.monotonic() - begun
+            assert self._end(client, run) == "Cancelled"
+            ended = time.monotonic() - begun
+        assert self._reports() == before
+        return idle, ended
+
+    @contextmanager
+    def cluster(self) -> Iterator[Client]:
+        """A client of our own of the Dask cluster."""
         certificates = self.topology.folder / "certificates"
         security = Security(
             tls_ca_file=str(certificates / "ca.crt"),
@@ -274,6 +293,11 @@ class Outages:
         )
         address = f"tls://{self.topology.address('scheduler', 8786)}"
         with Client(address, security=security, set_as_default=False) as client:
+            yield client
+
+    def fill_memory(self) -> None:
+        """Have one call take more memory than a worker is given."""
+        with self.cluster() as client:
             client.submit(operator.mul, b"x", 2 << 30, pure=False).exception()
 
     def part(self, name: str, seconds: float = 60) -> None:
@@ -346,6 +370,8 @@ def main() -> None:
         for trial in trials(out):
             print(trial, flush=True)  # noqa: T201
             assert trial.same
+        idle, ended = out.cancel()
+        print(f"cancelled: the cluster is idle after {idle:.1f} s, the run Cancelled after {ended:.1f} s")  # noqa: T201
 
 
 if __name__ == "__main__":

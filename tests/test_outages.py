@@ -24,3 +24,5 @@ def test_no_outage_changes_a_number(tmp_path: Path) -> None:
             assert trial.same, trial
             wanted = ("Crashed", "Completed") if trial.dies else ("Completed",)
             assert trial.states == wanted, trial
+        idle, _ = out.cancel()
+        assert idle < 10
