@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lossops.report import Report
+from lossops.report import SCHEMAS, Report
 from lossops.report.selection import (
     Row,
     gates_in_order,
@@ -17,11 +18,16 @@ from lossops.report.selection import (
     level,
     number,
     overall,
+    printable,
     worst_first,
+    worst_slices,
 )
+from lossops.report.verdict import verdict
 
 __all__ = ["ARTIFACT_ROWS", "as_json", "gate_rows", "loss_rows", "report_markdown"]
 
+_PAIRS, _WORST = 6, 5  # pairs of model and loss whose worst slices are told, and how many of each
+_LETTERS = 100
 ARTIFACT_ROWS = 200  # of a table in Prefect's user interface, which renders every row it is given
 _SHOWN = ("model", "loss", "slice", "rows", "rows_valid", "mean", "ci_low", "ci_high", "std", "min", "max")
 _SHOWN_GATES = ("gate", "model", "slice", "limit", "value", "ci_low", "ci_high", "rows", "outcome", "fails")
@@ -48,13 +54,49 @@ def as_json(row: Row) -> dict[str, Any]:
 
 
 def report_markdown(report: Report) -> str:
-    """Where the report is and what it says over all data, as Markdown."""
-    heads = [f"| model | loss | rows | mean | {level(report)} interval |", "|---|---|---|---|---|"]
-    lines = [f"**Report**: `{report.path}`", "", *heads]
-    for row in overall(report)[:ARTIFACT_ROWS]:
-        interval = f"{number(row['ci_low'])} to {number(row['ci_high'])}"
-        rows = "hidden" if row["hidden"] else f"{row['rows_valid']:,}"
-        lines.append(f"| {row['model']} | {row['loss']} | {rows} | {number(row['mean'])} | {interval} |")
+    """What a report says and where it is, as Markdown: verdict, all rows, the worst slices, its files."""
+    parts = [_verdict_lines(report), _overall_lines(report), _slice_lines(report), _file_lines(report)]
     if text := hidden_text(report):
-        lines += ["", text]
-    return "\n".join(lines)
+        parts.insert(3, [text])
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def _verdict_lines(report: Report) -> list[str]:
+    found = verdict(report)
+    reasons = [f"- {', '.join(map(_cell, names))}: {what}" for *names, what in found.reasons]
+    more = [f"- and {found.more:,} more"] if found.more else []
+    return [f"**{found.outcome.capitalize()}.** {found.text}", *([""] if reasons else []), *reasons, *more]
+
+
+def _overall_lines(report: Report) -> list[str]:
+    heads = [f"| model | loss | rows | mean | {level(report)} interval |", "|---|---|---|---|---|"]
+    rows = overall(report)[:ARTIFACT_ROWS]
+    return [*heads, *(f"| {_cell(row['model'])} | {_cell(row['loss'])} | {_numbers(row)} |" for row in rows)]
+
+
+def _slice_lines(report: Report) -> list[str]:
+    heads = [f"| worst slices | model | loss | rows | mean | {level(report)} interval |", "|---|---|---|---|---|---|"]
+    pairs = [(row["model"], row["loss"]) for row in overall(report)[:_PAIRS]]
+    rows = [row for pair in pairs for row in worst_slices(report, *pair, _WORST)[0]]
+    names = ("slice", "model", "loss")
+    lines = [f"| {' | '.join(_cell(row[name]) for name in names)} | {_numbers(row)} |" for row in rows]
+    return [*heads, *lines] if lines else []
+
+
+def _file_lines(report: Report) -> list[str]:
+    """Links to the files, for whoever reaches the place: a browser opens those of object stores by other means."""
+    base = report.path if "://" in report.path else Path(report.path).resolve().as_uri()
+    names = ["report.html", "run.json", *(f"{name}.parquet" for name in SCHEMAS)]
+    return [f"**Report**: `{report.path}`", "", ", ".join(f"[{name}](<{base}/{name}>)" for name in names)]
+
+
+def _numbers(row: Row) -> str:
+    interval = f"{number(row['ci_low'])} to {number(row['ci_high'])}"
+    rows = "hidden" if row["hidden"] else f"{row['rows_valid']:,}"
+    return f"{rows} | {number(row['mean'])} | {interval}"
+
+
+def _cell(text: str) -> str:
+    """Text of the user's in a table: as code, so that nothing in it is a link, a picture or another cell."""
+    shown = printable(text[:_LETTERS]).replace("`", "'").replace("|", "\N{BROKEN BAR}")
+    return f"`{shown}`" if shown.strip() else "` `"

@@ -76,10 +76,30 @@ def test_numbers_are_short() -> None:
     assert [number(None), number(0.123456789), number(math.inf)] == ["-", "0.123457", "inf"]
 
 
-def test_markdown_tells_where_the_report_is() -> None:
-    text = report_markdown(report([row("overall", 1.0, None)]))
-    assert text.startswith("**Report**: `reports/x`")
-    assert "| m | mse | 2 | 1 | - to - |" in text
+def test_markdown_tells_the_verdict_the_worst_slices_and_where_the_report_is() -> None:
+    text = report_markdown(report([row("overall", 1.0, None), row("a=x", 2.0, 1.5), row("a=y", 3.0, 2.5)]))
+    lines = text.splitlines()
+    assert lines[0] == "**Completed.** No gates were set, so nothing was judged."
+    assert "| `m` | `mse` | 2 | 1 | - to - |" in lines
+    slices = [line for line in lines if "`a=" in line]
+    assert slices == ["| `a=y` | `m` | `mse` | 2 | 3 | 2.5 to - |", "| `a=x` | `m` | `mse` | 2 | 2 | 1.5 to - |"]
+    assert "**Report**: `reports/x`" in lines
+    assert f"[report.html](<{Path('reports/x').resolve().as_uri()}/report.html>)" in lines[-1]
+    assert all(f"{name}.parquet" in lines[-1] for name in SCHEMAS)
+
+
+def test_slice_values_stay_text_in_markdown() -> None:
+    hostile = ["a=<script>alert(1)</script>", "a=![x](http://evil/x.png)", "a=`b` | c", "a=\u202eabc", "a=" + 999 * "x"]
+    text = report_markdown(report([row("overall", 1.0, None), *(row(one, 2.0, 1.5) for one in hostile)]))
+    table = [line for line in text.splitlines() if "`a=" in line]
+    assert len(table) == len(hostile)
+    for line in table:
+        assert line.count("|") == 7, "a value opens no cell of its own"
+        code = line.split("|")[1].strip()
+        assert code[0] == code[-1] == "`"
+        assert "`" not in code[1:-1]
+        assert code.isprintable()
+    assert max(map(len, table)) < 200
 
 
 def test_slices_of_a_measure_are_sorted_by_what_is_worse(tmp_path: Path) -> None:
