@@ -155,7 +155,7 @@ def heat_map(
         "labelExpr": _NUMBERS["labelExpr"],
         "values": [min(cells.values()), max(cells.values())],
     }
-    opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.06, 1], "zero": False}, "legend": legend}
+    opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.15, 1], "zero": False}, "legend": legend}
     encoding = {
         "x": {**_place("x", columns[1]), "axis": _side_by_side(_names(data, "x"), step)},
         "y": {**_place("y", columns[0]), "axis": _names(data, "y")},

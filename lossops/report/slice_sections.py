@@ -22,7 +22,7 @@ Pair = tuple[str, str]
 
 _DOTS = 25  # in a plot
 _CELLS = 30  # of a heat map, down and across
-_SLICE_BYTES = 1_200_000  # of the table of slices, some 9 000 rows; the worst of each model and loss have equal shares
+_SLICE_BYTES = 1_800_000  # of the table of slices, some 8 000 rows; the worst of each model and loss have equal shares
 _OTHER_BYTES = 300_000
 _INTERVALS = ("ci_low", "ci_high")
 
