@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lossops.report.blocks import cell_text, whole
+from lossops.report.history import History
 from lossops.report.sections import sections
 from lossops.report.selection import hidden_text, level, printable
 from lossops.report.store import Report
@@ -22,8 +23,8 @@ __all__ = ["render_page"]
 _HERE = Path(__file__).parent
 
 
-def render_page(report: Report) -> str:
-    """Return the page of a report: the same for the same report."""
+def render_page(report: Report, history: History | None = None) -> str:
+    """Return the page of a report, and of the runs before it: the same for the same reports."""
     style, script = (_own(name) for name in ("page.css", "page.js"))
     return str(
         _environment()
@@ -31,7 +32,7 @@ def render_page(report: Report) -> str:
         .render(
             run=report.run,
             verdict=verdict(report),
-            sections=sections(report),
+            sections=sections(report, history),
             intervals=_intervals(report),
             hidden=hidden_text(report),
             style=style,

@@ -9,6 +9,8 @@ from typing import Any
 from lossops.report import plots
 from lossops.report.blocks import Block, Code, Column, Facts, Figure, Gallery, Note, Section, Table, within
 from lossops.report.drawing import figure_svg
+from lossops.report.history import History
+from lossops.report.history_section import history_blocks
 from lossops.report.selection import compared, gates_in_order, is_overall, level, number, overall
 from lossops.report.slice_sections import compared_slices, crosses, discovered_slices, every_slice, worst_slices_of
 from lossops.report.store import Report
@@ -22,12 +24,13 @@ _FOLDED = 12  # rows of a table that is opened first
 _BYTES = 150_000  # of a table that may be long
 
 
-def sections(report: Report) -> list[Section]:
-    """Return the sections of a report that have something to show."""
+def sections(report: Report, history: History | None = None) -> list[Section]:
+    """Return the sections of a report, and of earlier runs, that have something to show."""
     pairs = [(row["model"], row["loss"]) for row in overall(report)]
     parts = {
         ("gates", "Gates"): _gates(report),
         ("overall", "All rows"): _overall(report),
+        ("history", "History"): history_blocks(history, PAIRS),
         ("baseline", "Against the baseline"): [*_compared(report), *compared_slices(report, pairs, PAIRS)],
         ("slices", "Slices"): [*worst_slices_of(report, pairs, PAIRS), *every_slice(report, pairs)],
         ("discovered", "Slices that were searched for"): discovered_slices(report),
