@@ -143,6 +143,30 @@ def show(run: str) -> None:
     print_report(open_report(run))
 
 
+@lossops.command()
+@click.argument("name")
+@click.option("--output", default="reports", show_default=True, metavar="PLACE", help="folder or URL of the reports")
+@click.option("--loss", metavar="LOSS", help="one loss only")
+@click.option("--slice", "slice_", metavar="SLICE", help="a slice instead of all rows, such as cut=Ideal")
+@click.option("--last", type=click.IntRange(1, 1000), default=100, show_default=True, help="how many runs")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def history(name: str, output: str, loss: str | None, slice_: str | None, last: int, as_json: bool) -> None:
+    """Print the losses of all reports of NAME, run by run, and which slices moved when."""
+    import json
+
+    from flows.history import history_as_json, print_history
+    from lossops.report.history import OVERALL, read_history
+
+    found = read_history(output, name, last, most_rows=_MOST_ROWS).narrowed(loss=loss, slice=slice_)
+    if as_json:
+        click.echo(json.dumps(history_as_json(found, slice_ or OVERALL), indent=2, allow_nan=False))
+    else:
+        print_history(found, slice_ or OVERALL)
+
+
+_MOST_ROWS = 5_000_000  # of all reports together, which takes some 2 GB
+
+
 _DURATION = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

@@ -88,9 +88,9 @@ class History:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Every model and loss, as the latest report that has them orders them."""
-        names = self.losses.select(["model", "loss", "run"]).filter(pc.equal(self.losses["slice"], OVERALL))
-        found = names.sort_by([("run", "descending")]).to_pylist()
-        return list(dict.fromkeys((row["model"], row["loss"]) for row in found))
+        names = self.losses.select(["model", "loss", "run"]).sort_by([("run", "descending")])
+        found = names.group_by(["model", "loss"], use_threads=False).aggregate([])
+        return list(zip(found["model"].to_pylist(), found["loss"].to_pylist(), strict=True))
 
     def narrowed(self, **wanted: str | None) -> History:
         """Return what it says of a loss, a slice or both.
