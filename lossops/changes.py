@@ -57,11 +57,8 @@ def changes(series: Places, mean: Floats, error: Floats, freedom: Floats) -> Cha
 def _welch(difference: Floats, one: Floats, two: Floats, first: Floats, second: Floats) -> tuple[Floats, Floats]:
     """Return the statistic and p-value; where nothing varies a difference is certain."""
     both = np.hypot(one, two)
-    certain = both == 0.0
-    scale = np.where(certain, 1.0, both)
-    # Welch and Satterthwaite: (a + b)^2 / (a^2/m + b^2/n), of shares, whose powers stay within float64.
-    share = (one / scale) ** 4 / first + (two / scale) ** 4 / second
-    freedom = 1.0 / np.where(certain, 1.0, share)
-    with np.errstate(over="ignore"):
-        found = np.where(certain, np.where(difference == 0.0, 0.0, np.sign(difference) * np.inf), difference / scale)
-    return found, 2.0 * special.stdtr(freedom, -np.abs(found))
+    with np.errstate(all="ignore"):
+        statistic = np.where(difference == 0.0, 0.0, difference / both)
+        # Welch and Satterthwaite: (a + b)^2 / (a^2/m + b^2/n), of shares, whose powers stay within float64.
+        freedom = 1.0 / ((one / both) ** 4 / first + (two / both) ** 4 / second)
+    return statistic, 2.0 * special.stdtr(np.where(both == 0.0, 1.0, freedom), -np.abs(statistic))
