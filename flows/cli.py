@@ -118,19 +118,32 @@ def check(config: str, settings: tuple[str, ...]) -> None:
 
 
 @lossops.command()
-@click.argument("name", required=False)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--search", default="", metavar="WORDS", help="List only what mentions all these words.")
+@click.option("--plot", metavar="FILE", help="Draw the losses and their slopes over the prediction, as .svg or .png.")
 @click.option("--markdown", is_flag=True, help="Print the catalogue as the README shows it.")
-def losses(name: str | None, search: str, markdown: bool) -> None:
-    """List the catalogue, or show one loss in full."""
+def losses(names: tuple[str, ...], search: str, plot: str | None, markdown: bool) -> None:
+    """List the catalogue, or show losses in full, or draw them in one picture."""
     from flows import catalogue
 
-    if markdown:
+    if plot is not None:
+        _plot_losses(names, plot)
+    elif markdown:
         click.echo(catalogue.as_markdown(), nl=False)
-    elif name is None:
+    elif not names:
         catalogue.print_all(search)
-    else:
+    for name in names if plot is None and not markdown else ():
         catalogue.print_one(name)
+
+
+def _plot_losses(names: tuple[str, ...], path: str) -> None:
+    from flows.curves import check_picture, write_curves
+
+    if not names:
+        raise click.UsageError("--plot needs the names of losses, such as: lossops losses huber --plot huber.svg")
+    check_picture(path)
+    write_curves(names, path)
+    click.echo(f"Drawn: {path}")
 
 
 @lossops.command()

@@ -14,8 +14,9 @@ from xml.etree import ElementTree as ET
 from lossops.errors import RunError
 from lossops.report.selection import printable
 
-__all__ = ["checked", "draw", "figure_svg"]
+__all__ = ["checked", "draw", "draw_png", "figure_svg"]
 
+_VERSION = "5.20"  # of Vega-Lite
 _SVG = "http://www.w3.org/2000/svg"
 _ELEMENTS = {"svg", "g", "path", "line", "rect", "text", "tspan", "circle", "defs", "clipPath"}
 _ATTRIBUTES = {
@@ -59,8 +60,15 @@ def draw(spec: Mapping[str, Any], name: str, about: str) -> str:
     """
     import vl_convert  # noqa: PLC0415  starts a JavaScript engine
 
-    drawn = vl_convert.vegalite_to_svg(dict(spec), vl_version="5.20", allowed_base_urls=[])
+    drawn = vl_convert.vegalite_to_svg(dict(spec), vl_version=_VERSION, allowed_base_urls=[])
     return checked(drawn, name, about)
+
+
+def draw_png(spec: Mapping[str, Any]) -> bytes:
+    """Draw a plot as an image, for a screen of twice the usual density."""
+    import vl_convert  # noqa: PLC0415  starts a JavaScript engine
+
+    return bytes(vl_convert.vegalite_to_png(dict(spec), vl_version=_VERSION, scale=2, allowed_base_urls=[]))
 
 
 def figure_svg(spec: Mapping[str, Any] | None, name: str, about: str) -> str | None:
