@@ -118,19 +118,32 @@ def check(config: str, settings: tuple[str, ...]) -> None:
 
 
 @lossops.command()
-@click.argument("name", required=False)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--search", default="", metavar="WORDS", help="List only what mentions all these words.")
+@click.option("--plot", metavar="FILE", help="Draw the losses and their slopes over the prediction, as .svg or .png.")
 @click.option("--markdown", is_flag=True, help="Print the catalogue as the README shows it.")
-def losses(name: str | None, search: str, markdown: bool) -> None:
-    """List the catalogue, or show one loss in full."""
+def losses(names: tuple[str, ...], search: str, plot: str | None, markdown: bool) -> None:
+    """List the catalogue, or show losses in full, or draw them in one picture."""
     from flows import catalogue
 
-    if markdown:
+    if plot is not None:
+        _plot_losses(names, plot)
+    elif markdown:
         click.echo(catalogue.as_markdown(), nl=False)
-    elif name is None:
+    elif not names:
         catalogue.print_all(search)
-    else:
+    for name in names if plot is None and not markdown else ():
         catalogue.print_one(name)
+
+
+def _plot_losses(names: tuple[str, ...], path: str) -> None:
+    from flows.curves import check_picture, write_curves
+
+    if not names:
+        raise click.UsageError("--plot needs the names of losses, such as: lossops losses huber --plot huber.svg")
+    check_picture(path)
+    write_curves(names, path)
+    click.echo(f"Drawn: {path}")
 
 
 @lossops.command()
@@ -141,6 +154,30 @@ def show(run: str) -> None:
     from lossops.report import open_report
 
     print_report(open_report(run))
+
+
+@lossops.command()
+@click.argument("name")
+@click.option("--output", default="reports", show_default=True, metavar="PLACE", help="folder or URL of the reports")
+@click.option("--loss", metavar="LOSS", help="one loss only")
+@click.option("--slice", "slice_", metavar="SLICE", help="a slice instead of all rows, such as cut=Ideal")
+@click.option("--last", type=click.IntRange(1, 1000), default=100, show_default=True, help="how many runs")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def history(name: str, output: str, loss: str | None, slice_: str | None, last: int, as_json: bool) -> None:
+    """Print the losses of all reports of NAME, run by run, and which slices moved when."""
+    import json
+
+    from flows.history import history_as_json, print_history
+    from lossops.report.history import OVERALL, read_history
+
+    found = read_history(output, name, last, most_rows=_MOST_ROWS).narrowed(loss=loss, slice=slice_)
+    if as_json:
+        click.echo(json.dumps(history_as_json(found, slice_ or OVERALL), indent=2, allow_nan=False))
+    else:
+        print_history(found, slice_ or OVERALL)
+
+
+_MOST_ROWS = 5_000_000  # of all reports together, which takes some 2 GB
 
 
 _DURATION = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lossops.engine import Progress
     from lossops.report import Report
 
-__all__ = ["out", "print_days", "print_pairs", "print_report", "progress", "say"]
+__all__ = ["add", "interval", "out", "plain_table", "print_days", "print_pairs", "print_report", "progress", "say"]
 
 _WIDTH = 80
 _TITLE: dict[str, Any] = {"title_justify": "left", "title_style": "bold"}
@@ -58,16 +58,17 @@ def say(text: str) -> None:
     _console(sys.stderr).print(Text(text), soft_wrap=True)
 
 
-def _table(title: str, columns: Sequence[str], numeric: int) -> Table:
-    """A plain table whose last ``numeric`` columns are numbers."""
+def plain_table(title: str, columns: Sequence[str], numeric: int, then: int = 0) -> Table:
+    """A plain table whose last ``numeric`` columns are numbers, but for some that come ``then``."""
     table = Table(title=title, box=None, pad_edge=False, header_style="dim", **_TITLE)
     for place, name in enumerate(columns):
-        right = place >= len(columns) - numeric
+        right = len(columns) - numeric <= place + then < len(columns)
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
     return table
 
 
-def _add(table: Table, *cells: str) -> None:
+def add(table: Table, *cells: str) -> None:
+    """Add a row of text of datasets."""
     table.add_row(*(Text(printable(cell)) for cell in cells))
 
 
@@ -94,17 +95,23 @@ def print_report(report: Report) -> None:
 
 
 def _overall_table(report: Report, rows: Sequence[dict[str, object]]) -> Table:
-    table = _table(f"{report.run['name']}, all rows", ["model", "loss", "rows", "mean", f"{level(report)} interval"], 3)
+    table = plain_table(
+        f"{report.run['name']}, all rows", ["model", "loss", "rows", "mean", f"{level(report)} interval"], 3
+    )
     for row in rows:
-        _add(table, str(row["model"]), str(row["loss"]), *_numbers(row))
+        add(table, str(row["model"]), str(row["loss"]), *_numbers(row))
     return table
 
 
 def _numbers(row: dict[str, object]) -> tuple[str, str, str]:
-    low, high = number(row["ci_low"]), number(row["ci_high"])  # type: ignore[arg-type]
-    interval = "-" if low == high == "-" else f"{low} to {high}"
     rows = "hidden" if row["hidden"] else f"{row['rows_valid']:,}"
-    return rows, number(row["mean"]), interval  # type: ignore[arg-type]
+    return rows, number(row["mean"]), interval(row)  # type: ignore[arg-type]
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    """An interval in words; a dash where there is none."""
+    low, high = number(row["ci_low"]), number(row["ci_high"])
+    return "-" if low == high == "-" else f"{low} to {high}"
 
 
 def _print_slices(console: Console, report: Report, model: str, loss: str, limit: int) -> None:
@@ -112,9 +119,9 @@ def _print_slices(console: Console, report: Report, model: str, loss: str, limit
     if not rows:
         return
     title = f"\n{printable(model)}, {printable(loss)}: slices, worst first"
-    table = _table(title, ["slice", "rows", "mean", f"{level(report)} interval"], 3)
+    table = plain_table(title, ["slice", "rows", "mean", f"{level(report)} interval"], 3)
     for row in rows:
-        _add(table, row["slice"], *_numbers(row))
+        add(table, row["slice"], *_numbers(row))
     console.print(table)
     if more:
         console.print(Text(f"{more:,} more in losses.parquet", style="dim"))
@@ -125,12 +132,10 @@ def _print_compared(console: Console, report: Report) -> None:
     if not rows:
         return
     title = f"\nDifference to {printable(rows[0]['baseline'])}, same rows"
-    table = _table(title, ["model", "loss", "difference", f"{level(report)} interval", "relative"], 3)
+    table = plain_table(title, ["model", "loss", "difference", f"{level(report)} interval", "relative"], 3)
     for row in rows[:_SLICE_LINES]:
         relative = "-" if row["relative_difference"] is None else f"{100 * row['relative_difference']:+.3g} %"
-        low, high = number(row["ci_low"]), number(row["ci_high"])
-        interval = "-" if low == high == "-" else f"{low} to {high}"
-        _add(table, row["model"], row["loss"], number(row["difference"]), interval, relative)
+        add(table, row["model"], row["loss"], number(row["difference"]), interval(row), relative)
     console.print(table)
 
 
@@ -138,10 +143,10 @@ def _print_gates(console: Console, report: Report) -> None:
     rows, more = gate_rows(report, _SLICE_LINES)
     if not rows:
         return
-    table = _table("\nGates", ["outcome", "gate", "model", "slice", "limit", "value"], 2)
+    table = plain_table("\nGates", ["outcome", "gate", "model", "slice", "limit", "value"], 2)
     for row in rows:
         value = row["value"] if isinstance(row["value"], str) else number(row["value"])
-        _add(table, row["outcome"], row["gate"], row["model"], row["slice"], number(row["limit"]), value)
+        add(table, row["outcome"], row["gate"], row["model"], row["slice"], number(row["limit"]), value)
     console.print(table)
     if more:
         console.print(Text(f"{more:,} more in gates.parquet", style="dim"))
@@ -152,11 +157,11 @@ def _print_discovered(console: Console, report: Report) -> None:
     if not rows:
         return
     columns = ["model", "loss", "slice", "rows", "mean", "held out", "others", "p"]
-    table = _table("\nSlices that were searched for, and what the held-out half says", columns, 5)
+    table = plain_table("\nSlices that were searched for, and what the held-out half says", columns, 5)
     for row in rows:
         numbers = (number(row[name]) for name in ("mean", "held_out_mean", "held_out_other_mean"))
         p_value = "-" if row["p_adjusted"] is None else f"{row['p_adjusted']:.2g}"
-        _add(table, row["model"], row["loss"], row["slice"], f"{row['rows']:,}", *numbers, p_value)
+        add(table, row["model"], row["loss"], row["slice"], f"{row['rows']:,}", *numbers, p_value)
     console.print(table)
     if more:
         console.print(Text(f"{more:,} more in discovered.parquet", style="dim"))
@@ -166,10 +171,10 @@ def _print_unscored(console: Console, lines: Sequence[Unscored]) -> None:
     if not lines:
         console.print("\nEvery row that was read was scored.")
         return
-    table = _table("\nRows not scored", ["reason", "model", "loss", "predictions", "labels"], 2)
+    table = plain_table("\nRows not scored", ["reason", "model", "loss", "predictions", "labels"], 2)
     for line in lines[:_LEDGER_LINES]:
         counts = (f"{line.rows[side]:,}" if side in line.rows else "-" for side in ("predictions", "labels"))
-        _add(table, line.reason, line.model, line.loss or "every loss", *counts)
+        add(table, line.reason, line.model, line.loss or "every loss", *counts)
     console.print(table)
     if len(lines) > _LEDGER_LINES:
         console.print(Text(f"{len(lines) - _LEDGER_LINES:,} more in ledger.parquet", style="dim"))
@@ -187,9 +192,9 @@ def print_pairs(pairs: Sequence[tuple[str, str]], title: str = "") -> None:
 
 def print_days(days: Sequence[Day]) -> None:
     """Print what came of each day."""
-    table = _table("", ["date", "outcome", "report"], 0)
+    table = plain_table("", ["date", "outcome", "report"], 0)
     for day in days:
-        _add(table, day.date, day.outcome, day.report or "-")
+        add(table, day.date, day.outcome, day.report or "-")
     out().print(table)
 
 

@@ -21,6 +21,7 @@ from uuid import UUID
 import prefect.runtime.flow_run
 from prefect import Task, flow, get_run_logger, task
 from prefect.artifacts import (
+    create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
@@ -36,7 +37,7 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from flows.days import Day
-from flows.summary import ARTIFACT_ROWS, gate_rows, loss_rows, report_markdown
+from flows.summary import ARTIFACT_ROWS, gate_rows, loss_rows, report_markdown, worst_slices_picture
 from lossops.config import RunConfig
 from lossops.data.storage import may_pass
 from lossops.engine import Cluster, Progress, Scores
@@ -226,7 +227,11 @@ def _show(report: Report, notices: Notices) -> None:
     about = f"Losses of {name}, from {report.path}/losses.parquet" + (f"; {more:,} more rows are there" if more else "")
     notices.send(create_table_artifact, table=rows, key=artifact_key(name, "losses"), description=about)
     text = report_markdown(report)
-    notices.send(create_markdown_artifact, markdown=text, key=artifact_key(name, "report"), description="Where it is")
+    about = "What it says, and where it is"
+    notices.send(create_markdown_artifact, markdown=text, key=artifact_key(name, "report"), description=about)
+    if (picture := worst_slices_picture(report)) is not None:
+        url, about = picture
+        notices.send(create_image_artifact, image_url=url, key=artifact_key(name, "worst-slices"), description=about)
 
 
 @task(name="gate", cache_policy=NO_CACHE, persist_result=False)

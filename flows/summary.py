@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lossops.report import SCHEMAS, Report
+from lossops.report.drawing import draw_png
 from lossops.report.selection import (
     Row,
     gates_in_order,
@@ -22,11 +24,13 @@ from lossops.report.selection import (
     worst_first,
     worst_slices,
 )
+from lossops.report.slice_sections import worst_slices_plot
 from lossops.report.verdict import verdict
 
-__all__ = ["ARTIFACT_ROWS", "as_json", "gate_rows", "loss_rows", "report_markdown"]
+__all__ = ["ARTIFACT_ROWS", "as_json", "gate_rows", "loss_rows", "report_markdown", "worst_slices_picture"]
 
 _PAIRS, _WORST = 6, 5  # pairs of model and loss whose worst slices are told, and how many of each
+_DRAWN = 12  # slices of a picture
 _LETTERS = 100
 ARTIFACT_ROWS = 200  # of a table in Prefect's user interface, which renders every row it is given
 _SHOWN = ("model", "loss", "slice", "rows", "rows_valid", "mean", "ci_low", "ci_high", "std", "min", "max")
@@ -59,6 +63,19 @@ def report_markdown(report: Report) -> str:
     if text := hidden_text(report):
         parts.insert(3, [text])
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def worst_slices_picture(report: Report) -> tuple[str, str] | None:
+    """A picture of the worst slices of the first model and loss that has any, as a URL, and what it shows."""
+    for row in overall(report):
+        pair = (row["model"], row["loss"])
+        rows, _ = worst_slices(report, *pair, _DRAWN)
+        spec = worst_slices_plot(report, pair, rows) if rows else None
+        drawn = None if spec is None else draw_png(spec)
+        if drawn is not None:
+            told = f"Worst slices of {', '.join(map(_cell, pair))}, with {level(report)} intervals"
+            return f"data:image/png;base64,{b64encode(drawn).decode()}", told
+    return None
 
 
 def _verdict_lines(report: Report) -> list[str]:

@@ -15,6 +15,7 @@ from lossops.config import RunConfig, load_config, parse_config
 from lossops.engine import Scores, score
 from lossops.plan import Plan, make_plan
 from lossops.report import SCHEMAS, Report, losses_schema, publish
+from lossops.report.history import earlier_runs
 from lossops.report.page import render_page
 from lossops.results import (
     Results,
@@ -106,7 +107,8 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         "stages": _stages({**scores.stages, "report": time.perf_counter() - begun}),
     }
     begun = time.perf_counter()
-    page = render_page(Report("", **tables, run=run))
+    report = Report("", **tables, run=run)
+    page = render_page(report, earlier_runs(plan.config.output, report))
     run["stages"] |= _stages({"page": time.perf_counter() - begun})
     return publish(plan.config.output, plan.config.name, run_id, tables, run, page)
 

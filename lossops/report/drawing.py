@@ -18,8 +18,9 @@ from xml.etree import ElementTree as ET
 from lossops.errors import RunError
 from lossops.report.selection import printable
 
-__all__ = ["Plot", "checked", "draw", "plot_of"]
+__all__ = ["Plot", "checked", "draw", "draw_png", "plot_of"]
 
+_VERSION = "5.20"  # of Vega-Lite
 _SVG = "http://www.w3.org/2000/svg"
 _ELEMENTS = {"svg", "g", "path", "line", "rect", "text", "tspan", "circle", "defs", "clipPath"}
 _ATTRIBUTES = {
@@ -46,13 +47,26 @@ _PATIENCE = 120  # seconds for all plots of a page
 _RENDERER = """
 import json, sys
 import vl_convert
+kind, version = sys.argv[1:]
 for line in sys.stdin:
     try:
-        drawn = vl_convert.vegalite_to_svg(json.loads(line), vl_version="5.20", allowed_base_urls=[])
+        spec, rules = json.loads(line), {"vl_version": version, "allowed_base_urls": []}
+        if kind == "svg":
+            drawn = vl_convert.vegalite_to_svg(spec, **rules)
+        else:
+            drawn = vl_convert.vegalite_to_png(spec, scale=2, **rules).hex()
     except ValueError:
         drawn = None
     print(json.dumps(drawn), flush=True)
 """
+# What stands in a page for colours of its own.
+_ON_WHITE = {
+    "var(--accent)": "#2a5fb8",
+    "var(--line)": "#d5dae2",
+    "var(--back)": "#fff",
+    "currentColor": "#1d2430",
+    "transparent": "#fff",
+}
 _VALUE = re.compile(r"[^<>\"'&:;@\\]*")  # no address, no declaration
 _LARGE = re.compile(r"-?\d+\.\d{3,}")
 
@@ -86,7 +100,7 @@ def draw(plots: Sequence[Plot]) -> dict[Plot, str]:
     wanted = [(plot, text) for plot in plots if (text := _as_json(plot.spec)) is not None]
     if not wanted:
         return {}
-    lines = _drawn("\n".join(text for _, text in wanted))
+    lines = _drawn("svg", "\n".join(text for _, text in wanted))
     pairs = ((plot, _accepted(json.loads(line), plot)) for (plot, _), line in zip(wanted, lines, strict=False))
     return {plot: found for plot, found in pairs if found is not None}
 
@@ -98,9 +112,19 @@ def _as_json(spec: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _drawn(lines: str) -> list[str]:
+def draw_png(spec: Mapping[str, Any]) -> bytes | None:
+    """Draw a plot as an image on white, for a screen of twice the usual density; None if it cannot be drawn."""
+    text = _as_json(spec)
+    for name, colour in _ON_WHITE.items() if text else ():
+        text = text.replace(f'"{name}"', f'"{colour}"')
+    lines = [] if text is None else _drawn("png", text)
+    drawn = json.loads(lines[0]) if lines else None
+    return None if drawn is None else bytes.fromhex(drawn)
+
+
+def _drawn(kind: str, lines: str) -> list[str]:
     """Return the whole lines that the renderer wrote before it ended."""
-    words = [sys.executable, "-P", "-c", _RENDERER]
+    words = [sys.executable, "-P", "-c", _RENDERER, kind, _VERSION]
     try:
         found = subprocess.run(words, input=lines, capture_output=True, text=True, timeout=_PATIENCE, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):

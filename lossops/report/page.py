@@ -13,6 +13,7 @@ from typing import Any
 
 from lossops.report.blocks import Gallery, cell_text, whole
 from lossops.report.drawing import draw
+from lossops.report.history import History
 from lossops.report.sections import sections
 from lossops.report.selection import hidden_text, level, printable
 from lossops.report.store import Report
@@ -23,10 +24,10 @@ __all__ = ["render_page"]
 _HERE = Path(__file__).parent
 
 
-def render_page(report: Report) -> str:
-    """Return the page of a report: the same for the same report."""
+def render_page(report: Report, history: History | None = None) -> str:
+    """Return the page of a report, and of the runs before it: the same for the same reports."""
     style, script = (_own(name) for name in ("page.css", "page.js"))
-    found = sections(report)
+    found = sections(report, history)
     figures = [one for section in found for block in section if isinstance(block, Gallery) for one in block.figures]
     return str(
         _environment()

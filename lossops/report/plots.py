@@ -11,16 +11,28 @@ from typing import Any
 
 from lossops.report.labels import label_axis, numbered, short
 
-__all__ = ["calibration_plot", "dot_plot", "heat_map", "histogram_plot", "ledger_plot"]
+__all__ = [
+    "ACCENT",
+    "INK",
+    "NUMBERS",
+    "TITLED",
+    "Spec",
+    "calibration_plot",
+    "dot_plot",
+    "heat_map",
+    "histogram_plot",
+    "ledger_plot",
+    "styled",
+]
 
 Row = Mapping[str, Any]
 Spec = dict[str, Any]
 
 _WIDTH = 270  # of what is drawn, without labels
 _STEP = 20
-_ACCENT, _INK, _LINE = "var(--accent)", "currentColor", "var(--line)"
+ACCENT, INK, _LINE = "var(--accent)", "currentColor", "var(--line)"
 _REASONS = [f"var(--reason-{number})" for number in range(12)]
-_TEXT = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 13, "titleFontSize": 13, "titleFontWeight": "normal"}
+_TEXT = {"labelColor": INK, "titleColor": INK, "labelFontSize": 13, "titleFontSize": 13, "titleFontWeight": "normal"}
 _CONFIG: Spec = {
     "background": "transparent",
     "aria": False,
@@ -28,15 +40,16 @@ _CONFIG: Spec = {
     "view": {"stroke": None},
     "axis": {**_TEXT, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE, "labelLimit": 0},
     "legend": {**_TEXT, "labelLimit": 0, "columnPadding": 45, "symbolStrokeWidth": 0},
-    "title": {"color": _INK, "fontSize": 12, "anchor": "start", "fontWeight": "normal"},
+    "title": {"color": INK, "fontSize": 12, "anchor": "start", "fontWeight": "normal"},
 }
-_NUMBERS = {"tickCount": 4, "labelOverlap": True, "labelSeparation": 14, "labelExpr": "format(datum.value, '~g')"}
-_COUNTS = {**_NUMBERS, "labelExpr": "format(datum.value, '~s')"}
-_TITLED = {"minExtent": 36}  # room for numbers in any font beside the title of an axis that goes up
+NUMBERS = {"tickCount": 4, "labelOverlap": True, "labelSeparation": 14, "labelExpr": "format(datum.value, '~g')"}
+_COUNTS = {**NUMBERS, "labelExpr": "format(datum.value, '~s')"}
+TITLED = {"minExtent": 36}  # room for numbers in any font beside the title of an axis that goes up
 _ONCE: Spec = {"values": [{}]}  # data of a mark that is drawn once, not for each row
 
 
-def _spec(content: Spec) -> Spec:
+def styled(content: Spec) -> Spec:
+    """A specification that looks like the page."""
     return {**content, "config": _CONFIG}
 
 
@@ -69,17 +82,17 @@ def dot_plot(
     data = [_dot(number, row, value, label, size) for number, row in enumerate(shown)]
     ends = [one[end] for one in data for end in ("value", "low", "high") if one.get(end) is not None]
     scale = _scale(ends + ([line] if line is not None else []), zero=line == 0)
-    across = {"type": "quantitative", "title": title, "scale": scale, "axis": _NUMBERS}
+    across = {"type": "quantitative", "title": title, "scale": scale, "axis": NUMBERS}
     down = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": label_axis(data)}
     dots: Spec = {"x": {"field": "value", **across}, "y": down}
     if size:
         scale = {"range": [16, 170], "zero": True}
         dots["size"] = {"field": "size", "type": "quantitative", "scale": scale, "legend": None}
     layers = [
-        {"mark": {"type": "rule", "color": _ACCENT, "strokeWidth": 2}, "encoding": _ends(across, down)},
-        {"mark": {"type": "circle", "color": _ACCENT, "opacity": 1, "size": 60}, "encoding": dots},
+        {"mark": {"type": "rule", "color": ACCENT, "strokeWidth": 2}, "encoding": _ends(across, down)},
+        {"mark": {"type": "circle", "color": ACCENT, "opacity": 1, "size": 60}, "encoding": dots},
     ]
-    return _spec({"width": _WIDTH, "height": {"step": _STEP}, "data": {"values": data}, "layer": _lined(layers, line)})
+    return styled({"width": _WIDTH, "height": {"step": _STEP}, "data": {"values": data}, "layer": _lined(layers, line)})
 
 
 def _dot(number: int, row: Row, value: str, label: str, size: str | None) -> Spec:
@@ -94,7 +107,7 @@ def _ends(across: Spec, down: Spec) -> Spec:
 def _lined(layers: list[Spec], line: float | None) -> list[Spec]:
     if line is None or not math.isfinite(line):
         return layers
-    mark = {"type": "rule", "color": _INK, "strokeDash": [4, 3], "opacity": 0.7}
+    mark = {"type": "rule", "color": INK, "strokeDash": [4, 3], "opacity": 0.7}
     return [{"data": _ONCE, "mark": mark, "encoding": {"x": {"datum": line, "type": "quantitative"}}}, *layers]
 
 
@@ -116,9 +129,9 @@ def heat_map(
     legend = {
         "title": "mean loss",
         "orient": "top",
-        "symbolFillColor": _ACCENT,
+        "symbolFillColor": ACCENT,
         "symbolType": "square",
-        "labelExpr": _NUMBERS["labelExpr"],
+        "labelExpr": NUMBERS["labelExpr"],
         "values": [min(cells.values()), max(cells.values())],
     }
     opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.15, 1], "zero": False}, "legend": legend}
@@ -127,9 +140,9 @@ def heat_map(
         "y": {**_place("y", columns[0]), "axis": label_axis(data, "y")},
         "opacity": opacity,
     }
-    mark = {"type": "rect", "color": _ACCENT, "stroke": "var(--back)", "strokeWidth": 1}
+    mark = {"type": "rect", "color": ACCENT, "stroke": "var(--back)", "strokeWidth": 1}
     size = {"width": {"step": step}, "height": {"step": 22}}
-    return _spec({**size, "data": {"values": data}, "mark": mark, "encoding": encoding})
+    return styled({**size, "data": {"values": data}, "mark": mark, "encoding": encoding})
 
 
 def _place(field: str, title: str) -> Spec:
@@ -145,7 +158,7 @@ def calibration_plot(rows: Sequence[Row]) -> Spec:
     """Mean label beside mean prediction of each bin, with the diagonal on which both are equal."""
     names = ("mean_prediction", "mean_label", "ci_low", "ci_high", "rows")
     data = [{name: row[name] for name in names} for row in rows]
-    scale, axis = {"domain": [0, 1]}, {**_NUMBERS, "tickCount": 5}
+    scale, axis = {"domain": [0, 1]}, {**NUMBERS, "tickCount": 5}
     across = {
         "field": "mean_prediction",
         "type": "quantitative",
@@ -153,22 +166,22 @@ def calibration_plot(rows: Sequence[Row]) -> Spec:
         "scale": scale,
         "axis": axis,
     }
-    down = {"type": "quantitative", "title": "mean label", "scale": scale, "axis": {**axis, **_TITLED}}
-    line = {"type": "line", "color": _INK, "strokeDash": [4, 3], "opacity": 0.7, "strokeWidth": 1}
+    down = {"type": "quantitative", "title": "mean label", "scale": scale, "axis": {**axis, **TITLED}}
+    line = {"type": "line", "color": INK, "strokeDash": [4, 3], "opacity": 0.7, "strokeWidth": 1}
     ends = [{"mean_prediction": end, "mean_label": end} for end in (0, 1)]
     size = {"field": "rows", "type": "quantitative", "scale": {"range": [16, 170], "zero": True}, "legend": None}
     layers: list[Spec] = [
         {"data": {"values": ends}, "mark": line, "encoding": {"x": across, "y": {"field": "mean_label", **down}}},
         {
-            "mark": {"type": "rule", "color": _ACCENT, "strokeWidth": 2},
+            "mark": {"type": "rule", "color": ACCENT, "strokeWidth": 2},
             "encoding": {"x": across, "y": {"field": "ci_low", **down}, "y2": {"field": "ci_high"}},
         },
         {
-            "mark": {"type": "circle", "color": _ACCENT, "opacity": 1},
+            "mark": {"type": "circle", "color": ACCENT, "opacity": 1},
             "encoding": {"x": across, "y": {"field": "mean_label", **down}, "size": size},
         },
     ]
-    return _spec({"width": _WIDTH, "height": _WIDTH, "data": {"values": data}, "layer": layers})
+    return styled({"width": _WIDTH, "height": _WIDTH, "data": {"values": data}, "layer": layers})
 
 
 def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: str) -> Spec | None:
@@ -186,13 +199,13 @@ def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: s
     heights = [_height(row, smallest, logarithmic=logarithmic) for row in shown]
     data = [{"low": row["low"], "high": row["high"], "height": one} for row, one in zip(shown, heights, strict=True)]
     scale: Spec = {"type": "log", "nice": False} if logarithmic else {"type": "symlog", "constant": smallest}
-    axis = {**_NUMBERS, "grid": False, "values": _ticks(max(shown[0]["low"], smallest), shown[-1]["high"])}
+    axis = {**NUMBERS, "grid": False, "values": _ticks(max(shown[0]["low"], smallest), shown[-1]["high"])}
     across = {"type": "quantitative", "title": title, "scale": scale, "axis": axis}
-    down = {"field": "height", "type": "quantitative", "title": "rows per doubling", "axis": {**_COUNTS, **_TITLED}}
+    down = {"field": "height", "type": "quantitative", "title": "rows per doubling", "axis": {**_COUNTS, **TITLED}}
     bars = {"x": {"field": "low", **across}, "x2": {"field": "high"}, "y": down, "y2": {"datum": 0}}
-    layers: list[Spec] = [{"mark": {"type": "rect", "color": _ACCENT}, "encoding": bars}]
+    layers: list[Spec] = [{"mark": {"type": "rect", "color": ACCENT}, "encoding": bars}]
     layers += [_quantile(*one) for one in quantiles.items() if shown[0]["low"] <= one[1] <= shown[-1]["high"]]
-    return _spec({"width": 420, "height": 180, "data": {"values": data}, "layer": layers})
+    return styled({"width": 420, "height": 180, "data": {"values": data}, "layer": layers})
 
 
 def _height(row: Row, smallest: float, *, logarithmic: bool) -> float:
@@ -237,11 +250,11 @@ def _quantile(name: str, value: float) -> Spec:
         "text": short(name),
         "align": "left",
         "dx": 3,
-        "color": _INK,
+        "color": INK,
         "fontSize": 12,
         "baseline": "top",
     }
-    rule = {"mark": {"type": "rule", "color": _INK, "strokeDash": [4, 3]}, "encoding": {"x": across}}
+    rule = {"mark": {"type": "rule", "color": INK, "strokeDash": [4, 3]}, "encoding": {"x": across}}
     return {"data": _ONCE, "layer": [rule, {"mark": text, "encoding": {"x": across, "y": {"value": 0}}}]}
 
 
@@ -273,4 +286,4 @@ def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], reasons: 
         "order": {"field": "order", "type": "quantitative"},
     }
     mark = {"type": "bar", "height": 14}
-    return _spec({"width": 340, "height": {"step": 24}, "data": {"values": data}, "mark": mark, "encoding": encoding})
+    return styled({"width": 340, "height": {"step": 24}, "data": {"values": data}, "mark": mark, "encoding": encoding})

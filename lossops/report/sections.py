@@ -8,6 +8,8 @@ from typing import Any
 from lossops.report import plots
 from lossops.report.blocks import Block, Column, Figure, Gallery, Note, Section, Table, left_out, values, within
 from lossops.report.drawing import plot_of
+from lossops.report.history import History
+from lossops.report.history_section import history_blocks
 from lossops.report.labels import short
 from lossops.report.row_sections import hardest, ledger, what_was_run
 from lossops.report.selection import compared, gates_in_order, is_overall, level, number, overall
@@ -21,12 +23,13 @@ PAIRS = 6  # of model and loss, that have plots of their own
 _BYTES = 150_000  # of a table that may be long
 
 
-def sections(report: Report) -> list[Section]:
-    """Return the sections of a report that have something to show."""
+def sections(report: Report, history: History | None = None) -> list[Section]:
+    """Return the sections of a report, and of earlier runs, that have something to show."""
     pairs = [(row["model"], row["loss"]) for row in overall(report)]
     parts = {
         ("gates", "Gates"): _gates(report),
         ("overall", "All rows"): _overall(report),
+        ("history", "History"): history_blocks(history, PAIRS),
         ("baseline", "Against the baseline"): [*_compared(report), *compared_slices(report, pairs, PAIRS)],
         ("slices", "Slices"): [*worst_slices_of(report, pairs, PAIRS), *every_slice(report, pairs)],
         ("discovered", "Slices that were searched for"): discovered_slices(report),

@@ -46,7 +46,6 @@ def _pairs_left(left: int, file: str) -> Iterator[Note]:
 
 def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block]:
     """The worst slices of each model and loss, as dots with intervals."""
-    means = {(row["model"], row["loss"]): row["mean"] for row in overall(report)}
     shown = [(pair, slices_of(report, *pair).slice(0, _DOTS).to_pylist()) for pair in pairs]
     shown = [(pair, rows) for pair, rows in shown if rows]
     if shown:
@@ -57,7 +56,7 @@ def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
     columns = [Column("slice", "text"), Column("rows scored", "count"), Column("mean loss"), *_from_to("mean")]
     figures = []
     for number, (pair, rows) in enumerate(shown[:limit]):
-        spec = plots.dot_plot(rows, "mean", "slice", f"mean {short(pair[1])}", size="rows_valid", line=means.get(pair))
+        spec = worst_slices_plot(report, pair, rows)
         about = f"Dots are means, lines their {level(report)} intervals, worst first."
         cells = values(rows, "slice", "rows_valid", "mean", *_INTERVALS)
         table = Table(f"t-worst-{number}", "The worst slices", columns, cells, folded=True)
@@ -65,6 +64,13 @@ def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
     if figures:
         yield Gallery(figures)
     yield from _pairs_left(len(shown) - limit, "the table below")
+
+
+def worst_slices_plot(report: Report, pair: Pair, rows: Sequence[Mapping[str, Any]]) -> plots.Spec | None:
+    """Dots with intervals for slices of a model and loss, and a line where the mean of all rows is."""
+    means = {(row["model"], row["loss"]): row["mean"] for row in overall(report)}
+    title = f"mean {short(pair[1])}"
+    return plots.dot_plot(rows, "mean", "slice", title, size="rows_valid", line=means.get(pair))
 
 
 def _from_to(what: str) -> list[Column]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,7 +70,11 @@ def test_a_run_is_named_logged_and_shown(client: SyncPrefectClient, config: RunC
     assert any(line == f"report: {report.path}" for line in lines)
 
     found = artifacts(client, run)
-    assert set(found) == {"lossops-demo-progress", "lossops-demo-losses", "lossops-demo-report"}
+    wanted = ("progress", "losses", "report", "worst-slices")
+    assert set(found) == {f"lossops-demo-{what}" for what in wanted}
+    kind, _, picture = str(found["lossops-demo-worst-slices"].data).partition(",")
+    assert kind == "data:image/png;base64"
+    assert b64decode(picture).startswith(b"\x89PNG\r\n")
     assert float(found["lossops-demo-progress"].data) == 100.0
     assert report.path in found["lossops-demo-report"].data
     table = json.loads(found["lossops-demo-losses"].data)

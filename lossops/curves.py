@@ -1,0 +1,124 @@
+"""The loss and its slope over the prediction, for losses of one number on each side: exact, with default parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lossops.errors import ConfigError
+from lossops.losses import CATALOGUE, BoundLoss, Inputs, Interval, Loss, bind
+from lossops.losses.bound import unknown
+
+__all__ = ["CurvePoints", "curve_points"]
+
+Floats = npt.NDArray[np.float64]
+
+_POINTS = 401
+_REACH = 3.0  # to each side of the label, where the domain goes on
+_STEP = 1e-6  # of a slope, in widths of the picture
+_CORNER = 1e-2  # jump of the slope, relative to it, from which there is none
+
+
+@dataclass(frozen=True)
+class CurvePoints:
+    """A loss over the prediction, for one label.
+
+    Args:
+        name: of the loss.
+        label: the label.
+        prediction, loss, slope: float64 [points]; NaN where the loss is infinite or undefined, or has no slope.
+    """
+
+    name: str
+    label: float
+    prediction: Floats
+    loss: Floats
+    slope: Floats
+
+
+def curve_points(names: Sequence[str]) -> list[CurvePoints]:
+    """Follow losses over the predictions that all of them allow, for one label.
+
+    Raises:
+        ConfigError: a loss is unknown or has no such curve, or there is no label or prediction that all allow.
+    """
+    chosen = [_bound(name) for name in dict.fromkeys(names)]
+    label = _label(chosen)
+    low, high = _range(chosen, label)
+    points = np.linspace(low, high, _POINTS)
+    return [_points(one, label, points) for one in chosen]
+
+
+def _bound(name: str) -> BoundLoss:
+    if name not in CATALOGUE:
+        raise ConfigError(unknown(name, CATALOGUE))
+    loss = CATALOGUE[name]
+    if not _is_drawable(loss):
+        raise ConfigError(
+            f"{name!r} cannot be drawn over one prediction: a row holds {loss.inputs.value}; allowed: losses of one "
+            "number as label and one number as prediction, such as mean_absolute_error or binary_crossentropy"
+        )
+    return bind(name, {}, "exact")
+
+
+def _is_drawable(loss: Loss) -> bool:
+    one_number = loss.inputs is Inputs.ELEMENTS and not loss.form.fields
+    one_field = loss.inputs is Inputs.NUMBER and len(loss.form.fields) == 1
+    return (one_number or one_field) and not any(parameter.required for parameter in loss.parameters)
+
+
+def _label(chosen: Sequence[BoundLoss]) -> float:
+    """Label 1 for probabilities, else 0, unless a loss does not know it or is infinite almost everywhere."""
+    probabilities = any(math.isfinite(_domain(one).high) for one in chosen)
+    for label in (1.0,) if probabilities else (0.0, 1.0):
+        if all(label in one.label_domain and _is_finite(one, label) for one in chosen):
+            return label
+    raise ConfigError(f"{_names(chosen)} allow no common label; allowed: losses of the same kind of label")
+
+
+def _is_finite(one: BoundLoss, label: float) -> bool:
+    low, high = _range([one], label)
+    return bool(np.isfinite(_values(one, label, np.linspace(low, high, 7))).sum() > 3)
+
+
+def _range(chosen: Sequence[BoundLoss], label: float) -> tuple[float, float]:
+    ends = [_ends(_domain(one), label) for one in chosen]
+    low, high = max(low for low, _ in ends), min(high for _, high in ends)
+    if low >= high:
+        raise ConfigError(f"{_names(chosen)} allow no common prediction; allowed: losses of the same kind")
+    return low, high
+
+
+def _ends(domain: Interval, label: float) -> tuple[float, float]:
+    low = domain.low if math.isfinite(domain.low) else label - _REACH
+    return low, domain.high if math.isfinite(domain.high) else max(low, label) + _REACH
+
+
+def _domain(one: BoundLoss) -> Interval:
+    return one.prediction_domains[0]
+
+
+def _names(chosen: Sequence[BoundLoss]) -> str:
+    return " and ".join(one.name for one in chosen)
+
+
+def _points(one: BoundLoss, label: float, points: Floats) -> CurvePoints:
+    loss = _values(one, label, points)
+    step = _STEP * (points[-1] - points[0])
+    left, right = _values(one, label, points - step), _values(one, label, points + step)
+    slope = (right - left) / (2 * step)
+    jump = np.abs(right - 2 * loss + left) / step
+    return CurvePoints(one.name, label, points, loss, np.where(jump > _CORNER * (1 + np.abs(slope)), np.nan, slope))
+
+
+def _values(one: BoundLoss, label: float, points: Floats) -> Floats:
+    """The losses, NaN where a row would not be scored or its loss is infinite."""
+    labels, predictions = np.full((len(points), 1), label), np.ascontiguousarray(points[:, np.newaxis])
+    fine, reasons = np.zeros(len(points), dtype=np.uint8), np.zeros(len(points), dtype=np.uint8)
+    one.check(labels, fine, predictions, fine, reasons)
+    values = one.values(labels, predictions, reasons)
+    return np.where((reasons == 0) & np.isfinite(values), values, np.nan)

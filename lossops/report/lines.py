@@ -1,0 +1,49 @@
+"""Plots of a number over time, as `lossops.report.plots` are of what there is at one time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from lossops.report.plots import ACCENT, NUMBERS, TITLED, Row, Spec, styled
+
+__all__ = ["line_plot"]
+
+_WIDTH, _HEIGHT = 380, 150
+
+
+def line_plot(rows: Sequence[Row], moments: Sequence[datetime], title: str) -> Spec | None:
+    """Means over time with a band of their intervals; None if no row has a mean.
+
+    Args:
+        rows: with ``mean``, ``ci_low`` and ``ci_high``.
+        moments: of the rows, in order; shown as their clocks do.
+        title: what the axis shows.
+    """
+    data = [_point(row, moment) for row, moment in zip(rows, moments, strict=True) if _is_finite(row["mean"])]
+    if not data:
+        return None
+    axis = {"tickCount": 4, "labelOverlap": True, "grid": False}
+    across = {"field": "at", "type": "temporal", "scale": {"type": "utc"}, "title": None, "axis": axis}
+    down = {"type": "quantitative", "title": title, "scale": {"zero": False}, "axis": {**NUMBERS, **TITLED}}
+    value = {"x": across, "y": {"field": "value", **down}}
+    band = {"x": across, "y": {"field": "low", **down}, "y2": {"field": "high"}}
+    layers = [
+        {"mark": {"type": "area", "color": ACCENT, "opacity": 0.2}, "encoding": band},
+        {"mark": {"type": "line", "color": ACCENT, "strokeWidth": 2}, "encoding": value},
+        {"mark": {"type": "circle", "color": ACCENT, "opacity": 1, "size": 30}, "encoding": value},
+    ]
+    return styled({"width": _WIDTH, "height": _HEIGHT, "data": {"values": data}, "layer": layers})
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _point(row: Row, moment: datetime) -> Spec:
+    # The renderer knows no time zones but its own and UTC, so the clock of the run is taken for one of UTC.
+    at = int(moment.replace(tzinfo=UTC).timestamp() * 1000)
+    ends = (row["ci_low"], row["ci_high"]) if _is_finite(row["ci_low"]) and _is_finite(row["ci_high"]) else (None, None)
+    low, high = (row["mean"] if end is None else end for end in ends)
+    return {"at": at, "value": row["mean"], "low": low, "high": high}
