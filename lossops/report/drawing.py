@@ -115,11 +115,15 @@ def _as_json(spec: Mapping[str, Any]) -> str | None:
 def draw_png(spec: Mapping[str, Any]) -> bytes | None:
     """Draw a plot as an image on white, for a screen of twice the usual density; None if it cannot be drawn."""
     text = _as_json(spec)
-    for name, colour in _ON_WHITE.items() if text else ():
-        text = text.replace(f'"{name}"', f'"{colour}"')
-    lines = [] if text is None else _drawn("png", text)
+    lines = [] if text is None else _drawn("png", _on_white(text))
     drawn = json.loads(lines[0]) if lines else None
     return None if drawn is None else bytes.fromhex(drawn)
+
+
+def _on_white(text: str) -> str:
+    for name, colour in _ON_WHITE.items():
+        text = text.replace(f'"{name}"', f'"{colour}"')
+    return text
 
 
 def _drawn(kind: str, lines: str) -> list[str]:
