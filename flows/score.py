@@ -165,7 +165,7 @@ def check(config: RunConfig) -> Plan:
     plan = make_plan(config)
     log = get_run_logger()
     for heading, text in describe(plan):
-        log.info("%s: %s", heading, text)
+        log.info("%s", f"{heading}: {text}" if heading else text)
     return plan
 
 

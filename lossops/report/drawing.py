@@ -6,13 +6,16 @@ and only shapes and text that Vega is known to draw are put together again.
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, cast
 from xml.etree import ElementTree as ET
 
 from lossops.errors import RunError
@@ -43,14 +46,14 @@ _DROPPED = {
     *("class", "role", "version", "aria-hidden", "aria-roledescription", "aria-label", "pointer-events"),
     *("font-family", "font-style"),
 }
-_PATIENCE = 120  # seconds for all plots of a page
+_PATIENCE = 60.0  # seconds for a plot
 _RENDERER = """
 import json, sys
 import vl_convert
-kind, version = sys.argv[1:]
+rules = {"vl_version": sys.argv[1], "allowed_base_urls": []}
 for line in sys.stdin:
+    kind, spec = json.loads(line)
     try:
-        spec, rules = json.loads(line), {"vl_version": version, "allowed_base_urls": []}
         if kind == "svg":
             drawn = vl_convert.vegalite_to_svg(spec, **rules)
         else:
@@ -92,17 +95,22 @@ def plot_of(spec: Mapping[str, Any] | None, name: str, about: str) -> Plot | Non
 
 
 def draw(plots: Sequence[Plot]) -> dict[Plot, str]:
-    """Draw plots as ``svg`` elements, all in one process of their own.
+    """Draw plots as ``svg`` elements.
 
-    What ends a JavaScript engine, such as a limit of memory, must not end a run that is about to publish its report. A
-    plot that could not be drawn is left out: the page says so, and has the numbers.
+    What ends a JavaScript engine, such as a limit of memory, must not end a run that is about to publish its report: it
+    runs in a process of its own. A plot that could not be drawn is left out: the page says so, and has the numbers.
     """
-    wanted = [(plot, text) for plot in plots if (text := _as_json(plot.spec)) is not None]
-    if not wanted:
-        return {}
-    lines = _drawn("svg", "\n".join(text for _, text in wanted))
-    pairs = ((plot, _accepted(json.loads(line), plot)) for (plot, _), line in zip(wanted, lines, strict=False))
+    pairs = ((plot, _accepted(_RENDER.draw("svg", _as_json(plot.spec)), plot)) for plot in plots)
     return {plot: found for plot, found in pairs if found is not None}
+
+
+def draw_png(spec: Mapping[str, Any]) -> bytes | None:
+    """Draw a plot as an image on white, for a screen of twice the usual density; None if it cannot be drawn."""
+    text = _as_json(spec)
+    for name, colour in _ON_WHITE.items():
+        text = text and text.replace(f'"{name}"', f'"{colour}"')
+    drawn = _RENDER.draw("png", text)
+    return None if drawn is None else bytes.fromhex(drawn)
 
 
 def _as_json(spec: Mapping[str, Any]) -> str | None:
@@ -112,28 +120,58 @@ def _as_json(spec: Mapping[str, Any]) -> str | None:
         return None
 
 
-def draw_png(spec: Mapping[str, Any]) -> bytes | None:
-    """Draw a plot as an image on white, for a screen of twice the usual density; None if it cannot be drawn."""
-    text = _as_json(spec)
-    lines = [] if text is None else _drawn("png", _on_white(text))
-    drawn = json.loads(lines[0]) if lines else None
-    return None if drawn is None else bytes.fromhex(drawn)
+class _Renderer:
+    """A process that draws, started for the first plot and kept for the next ones: it takes half a second to start."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._lock = threading.Lock()
+
+    def draw(self, kind: str, spec: str | None) -> str | None:
+        """Return what it draws of a specification in JSON, or None."""
+        if spec is None:
+            return None
+        with self._lock:
+            try:
+                drawn = json.loads(self._asked(f'["{kind}", {spec}]\n'.encode()))
+            except (OSError, ValueError):  # it could not be started, has ended, or takes too long
+                self._end()
+                return None
+        return drawn if isinstance(drawn, str) else None
+
+    def _asked(self, line: bytes) -> bytes:
+        process = self._running()
+        questions, answers = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+        questions.write(line)
+        questions.flush()
+        late = threading.Timer(_PATIENCE, process.kill)
+        late.start()
+        try:
+            return answers.readline()
+        finally:
+            late.cancel()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        # A process that was forked from ours must not write into our pipe.
+        if self._process is None or self._owner != os.getpid():
+            words = [sys.executable, "-P", "-c", _RENDERER, _VERSION]
+            self._process = subprocess.Popen(  # noqa: S603
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+            self._owner = os.getpid()
+            atexit.register(self._end)
+        return self._process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        atexit.unregister(self._end)
+        if process is not None and self._owner == os.getpid():
+            process.kill()
+            process.communicate()
 
 
-def _on_white(text: str) -> str:
-    for name, colour in _ON_WHITE.items():
-        text = text.replace(f'"{name}"', f'"{colour}"')
-    return text
-
-
-def _drawn(kind: str, lines: str) -> list[str]:
-    """Return the whole lines that the renderer wrote before it ended."""
-    words = [sys.executable, "-P", "-c", _RENDERER, kind, _VERSION]
-    try:
-        found = subprocess.run(words, input=lines, capture_output=True, text=True, timeout=_PATIENCE, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return found.stdout.split("\n")[:-1]
+_RENDER = _Renderer()
 
 
 def _accepted(drawn: str | None, plot: Plot) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def render_page(report: Report, history: History | None = None) -> str:
     )
 
 
+@cache
 def _own(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
@@ -55,6 +57,7 @@ def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
+@cache
 def _environment() -> Any:
     import jinja2  # noqa: PLC0415  only a run that publishes needs it
 
