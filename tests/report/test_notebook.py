@@ -132,10 +132,10 @@ def test_a_table_that_is_not_there(report_of: Get) -> None:
 
 _WITHOUT = """
 import sys
-sys.modules["pandas"] = sys.modules["polars"] = None  # as Python marks what is not there
 import lossops
 from lossops.errors import RunError
 report = lossops.open_report(sys.argv[1])
+sys.modules["pandas"] = sys.modules["polars"] = None  # as Python marks what is not there
 assert report.table("losses").num_rows
 for method in (report.pandas, report.polars):
     try:
