@@ -12,11 +12,15 @@ import numpy.typing as npt
 from lossops.errors import ConfigError
 from lossops.losses import CATALOGUE, BoundLoss, Inputs, Interval, Loss, bind
 from lossops.losses.bound import unknown
+from lossops.measures import MEASURES
 
 __all__ = ["CurvePoints", "curve_points"]
 
 Floats = npt.NDArray[np.float64]
 
+_DRAWABLE = (
+    "losses of one number as label and one number as prediction, such as mean_absolute_error or binary_crossentropy"
+)
 _POINTS = 401
 _REACH = 3.0  # to each side of the label, where the domain goes on
 _STEP = 1e-6  # of a slope, in widths of the picture
@@ -54,14 +58,12 @@ def curve_points(names: Sequence[str]) -> list[CurvePoints]:
 
 
 def _bound(name: str) -> BoundLoss:
-    if name not in CATALOGUE:
-        raise ConfigError(unknown(name, CATALOGUE))
-    loss = CATALOGUE[name]
-    if not _is_drawable(loss):
-        raise ConfigError(
-            f"{name!r} cannot be drawn over one prediction: a row holds {loss.inputs.value}; allowed: losses of one "
-            "number as label and one number as prediction, such as mean_absolute_error or binary_crossentropy"
-        )
+    declared = {**CATALOGUE, **MEASURES}
+    if name not in declared:
+        raise ConfigError(unknown(name, declared))
+    if name in MEASURES or not _is_drawable(CATALOGUE[name]):
+        why = "it is a number of all rows" if name in MEASURES else f"a row holds {CATALOGUE[name].inputs.value}"
+        raise ConfigError(f"{name!r} cannot be drawn over one prediction: {why}; allowed: {_DRAWABLE}")
     return bind(name, {}, "exact")
 
 

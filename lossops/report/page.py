@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lossops.report.blocks import Gallery, cell_text, whole
-from lossops.report.drawing import draw
+from lossops.report.blocks import FIRST_ROWS, Block, Gallery, Note, cell_text, whole
+from lossops.report.drawing import Plot, draw
 from lossops.report.history import History
-from lossops.report.sections import sections
-from lossops.report.selection import hidden_text, level, printable
+from lossops.report.sections import overall_table, sections
+from lossops.report.selection import hidden_text, level, overall, printable
+from lossops.report.slice_sections import worst_slices_of
 from lossops.report.store import Report
 from lossops.report.verdict import verdict
 
-__all__ = ["render_page"]
+__all__ = ["render_fragment", "render_page"]
 
 _HERE = Path(__file__).parent
+_PAIRS = 4  # of model and loss, whose worst slices a notebook shows
 
 
 def render_page(report: Report, history: History | None = None) -> str:
     """Return the page of a report, and of the runs before it: the same for the same reports."""
     style, script = (_own(name) for name in ("page.css", "page.js"))
     found = sections(report, history)
-    figures = [one for section in found for block in section if isinstance(block, Gallery) for one in block.figures]
     return str(
         _environment()
         .get_template("page.html")
@@ -37,7 +40,7 @@ def render_page(report: Report, history: History | None = None) -> str:
             run=report.run,
             verdict=verdict(report),
             sections=found,
-            drawn=draw([figure.plot for figure in figures if figure.plot is not None]),
+            drawn=_drawn(block for section in found for block in section),
             intervals=_intervals(report),
             hidden=hidden_text(report),
             style=style,
@@ -46,6 +49,40 @@ def render_page(report: Report, history: History | None = None) -> str:
             "base-uri 'none'; form-action 'none'",
         )
     )
+
+
+def render_fragment(report: Report) -> str:
+    """Return what a notebook shows of a report: an element with styles of its own, without a script."""
+    blocks = list(_in_short(report))
+    return str(
+        _environment()
+        .get_template("fragment.html")
+        .render(
+            run=report.run,
+            path=report.path,
+            verdict=verdict(report),
+            blocks=blocks,
+            drawn=_drawn(blocks),
+            intervals=_intervals(report),
+            style=_own("fragment.css"),
+            # Of several reports in one notebook each has elements of its own.
+            prefix=f"lossops-{report.run.get('run_id', '')}-",
+        )
+    )
+
+
+def _in_short(report: Report) -> Iterator[Block]:
+    """Losses over all rows, and the worst slices of the first models and losses; tables that need no script."""
+    table, pairs = overall_table(report), [(row["model"], row["loss"]) for row in overall(report)]
+    yield replace(table, rows=table.rows[:FIRST_ROWS])
+    if len(pairs) > FIRST_ROWS:
+        yield Note(f"{len(pairs) - FIRST_ROWS:,} more pairs of model and loss are in losses.")
+    yield from worst_slices_of(report, pairs[:_PAIRS], _PAIRS)
+
+
+def _drawn(blocks: Iterable[Block]) -> dict[Plot, str]:
+    figures = (figure for block in blocks if isinstance(block, Gallery) for figure in block.figures)
+    return draw([figure.plot for figure in figures if figure.plot is not None])
 
 
 @cache

@@ -17,7 +17,7 @@ from lossops.report.slice_sections import compared_slices, crosses, discovered_s
 from lossops.report.store import Report
 from lossops.report.tables import quantile_name
 
-__all__ = ["sections"]
+__all__ = ["overall_table", "sections"]
 
 PAIRS = 6  # of model and loss, that have plots of their own
 _BYTES = 150_000  # of a table that may be long
@@ -69,12 +69,10 @@ def _quantiles(report: Report) -> list[str]:
     return [quantile_name(one) for one in report.run.get("config", {}).get("quantiles", [])]
 
 
-def _overall(report: Report) -> Iterator[Block]:
-    rows = overall(report)
-    if not rows:
-        return
+def overall_table(report: Report) -> Table:
+    """The losses of every model over all rows."""
     quantiles = _quantiles(report)
-    names = ["rows", "rows_valid", "mean", "ci_low", "ci_high", "std", "min", *quantiles, "max"]
+    names = ["model", "loss", "rows", "rows_valid", "mean", "ci_low", "ci_high", "std", "min", *quantiles, "max"]
     columns = [
         Column("model", "text", choice=True),
         Column("loss", "text", choice=True),
@@ -84,10 +82,16 @@ def _overall(report: Report) -> Iterator[Block]:
         *(Column(f"quantile {name}") for name in quantiles),
         Column("largest loss"),
     ]
-    table = Table("t-overall", "Losses over all rows", columns, values(rows, "model", "loss", *names))
+    return Table("t-overall", "Losses over all rows", columns, values(overall(report), *names))
+
+
+def _overall(report: Report) -> Iterator[Block]:
+    rows = overall(report)
+    if not rows:
+        return
     losses = list(dict.fromkeys(row["loss"] for row in rows))
     yield Gallery([_means(report, loss, [row for row in rows if row["loss"] == loss]) for loss in losses[:PAIRS]])
-    yield table
+    yield overall_table(report)
 
 
 def _means(report: Report, loss: str, rows: list[dict[str, Any]]) -> Figure:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from lossops.data.storage import open_storage
-from lossops.errors import GateError, InputError, RunError
+from lossops.errors import ConfigError, GateError, InputError, RunError, nearest, shown
 from lossops.report.tables import SCHEMAS
 
 __all__ = ["Report", "check_output", "open_report", "publish"]
@@ -55,6 +56,41 @@ class Report:
         """Whether every gate kept its limit, or there was none."""
         return bool(self.run["outcome"] != "failed")
 
+    def table(self, name: str) -> pa.Table:
+        """Return a table by name, such as ``losses``, as Arrow.
+
+        Raises:
+            ConfigError: a report has no such table.
+        """
+        if name not in _TABLES:
+            raise ConfigError(f"a report has no table {shown(name)}; {nearest(name, _TABLES)}")
+        return getattr(self, name)
+
+    def pandas(self, name: str) -> Any:
+        """Return a table as a pandas data frame; a null number is NaN there.
+
+        Raises:
+            ConfigError: a report has no such table.
+            RunError: pandas is not installed.
+        """
+        table = self.table(name)
+        _library("pandas")
+        return table.to_pandas()
+
+    def polars(self, name: str) -> Any:
+        """Return a table as a Polars data frame.
+
+        Raises:
+            ConfigError: a report has no such table.
+            RunError: Polars is not installed.
+        """
+        return _library("polars").from_arrow(self.table(name))
+
+    def _repr_html_(self) -> str:
+        from lossops.report.page import render_fragment  # noqa: PLC0415  which looks at reports
+
+        return render_fragment(self)
+
     def check_gates(self) -> None:
         """Raise if a gate did not keep its limit.
 
@@ -67,6 +103,13 @@ class Report:
             more = len(failing) - _TOLD_GATES
             rest = f"; {more} more in gates.parquet" if more > 0 else ""
             raise GateError(self.path, f"{len(failing)} of {self.gates.num_rows} gate rows failed: {told}{rest}")
+
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise RunError(f"{name} is not installed; table() gives the same as Arrow, without it") from error
 
 
 def _gate_text(row: Mapping[str, Any]) -> str:
@@ -123,8 +166,8 @@ def publish(
             _publish_in_place(storage, final, tables, texts)
     except OSError as error:
         raise RunError(f"output: could not write the report to {output}: {error}") from error
-    shown = final if isinstance(storage, fs.LocalFileSystem) else f"{output.rstrip('/')}/{name}/{run_id}"
-    return Report(_relative(shown, output), **{name: tables[name] for name in _TABLES}, run=run)
+    place = final if isinstance(storage, fs.LocalFileSystem) else f"{output.rstrip('/')}/{name}/{run_id}"
+    return Report(_relative(place, output), **{name: tables[name] for name in _TABLES}, run=run)
 
 
 def _json(run: Mapping[str, Any]) -> bytes:
