@@ -160,3 +160,27 @@ def test_what_the_nights_left_is_their_history(folder: Path, environment: Mappin
     _run(folder, environment, "sh", "-c", "lossops backfill nightly.yaml --from 2026-10-01 --to 2026-10-03")
     found = _run(folder, environment, "sh", "-c", "lossops history clicks --output store")
     assert re.findall(r"^2026-10-\d\d", found, re.MULTILINE) == ["2026-10-01", "2026-10-02", "2026-10-03"]
+
+
+def _recipes() -> list[Any]:
+    text = (_ROOT / "configs" / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert text.count("\n```") == 2 * len(found)
+    return [pytest.param(one, id=yaml.safe_load(one)["name"]) for one in found]
+
+
+@pytest.mark.parametrize("recipe", _recipes())
+def test_recipes_are_valid(recipe: str) -> None:
+    assert parse_config(yaml.safe_load(recipe)).name
+
+
+def test_what_is_pointed_at_is_there() -> None:
+    """Files and test modules that are named in code quotes, and words that select tests."""
+    places = {"README.md": _ROOT, "configs/README.md": _ROOT / "configs", "lossops/README.md": _ROOT / "lossops"}
+    for name, here in places.items():
+        text = (_ROOT / name).read_text(encoding="utf-8")
+        for path in re.findall(r"`(?:pytest )?([a-z_]+(?:/[a-z_-]+)*\.(?:py|yaml|yml|sh))[` ]", text):
+            known = any((place / path).exists() for place in (here, _ROOT, _ROOT / "configs"))
+            assert known or path in {"price.yaml", "nightly.yaml", "release.yaml"}, f"{name} points at {path}"
+        for path, word in re.findall(r"`pytest (\S+\.py) -k (\w+)`", text):
+            assert re.search(rf"def test_\w*{word}", (_ROOT / path).read_text()), f"{name}: no test of {word} in {path}"
