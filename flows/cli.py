@@ -20,6 +20,7 @@ from lossops.errors import LossopsError
 if TYPE_CHECKING:
     from flows.launch import Finished
     from lossops.config import RunConfig
+    from lossops.report import Report
 
 __all__ = ["main"]
 
@@ -154,6 +155,35 @@ def show(run: str) -> None:
     from lossops.report import open_report
 
     print_report(open_report(run))
+
+
+@lossops.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def compare(first: str, second: str, as_json: bool) -> None:
+    """Print the reports in folders FIRST and SECOND side by side."""
+    from lossops.report import open_report
+
+    reports = open_report(first), open_report(second)
+    if as_json:
+        _print_json_of_both(*reports)
+    else:
+        from flows.side_by_side import print_side_by_side
+
+        print_side_by_side(*reports)
+
+
+def _print_json_of_both(first: Report, second: Report) -> None:
+    import json
+    from dataclasses import asdict
+
+    from flows.summary import as_json
+    from lossops.report.beside import beside
+
+    found, alone = beside(first, second)
+    told = {"first": first.path, "second": second.path, "only_one_has": alone}
+    click.echo(json.dumps({**told, "losses": [as_json(asdict(one)) for one in found]}, indent=2, allow_nan=False))
 
 
 @lossops.command()

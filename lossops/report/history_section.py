@@ -14,6 +14,7 @@ from lossops.report.lines import line_plot
 __all__ = ["history_blocks"]
 
 _BYTES = 100_000
+_TOLD = 5  # reports that are passed over
 
 
 def history_blocks(history: History | None, limit: int) -> Iterator[Block]:
@@ -30,12 +31,13 @@ def history_blocks(history: History | None, limit: int) -> Iterator[Block]:
 
 def _says(history: History) -> str:
     left = f"; {history.left:,} older ones are left out" if history.left else ""
-    bad = f" Not complete, and passed over: {len(history.passed_over):,} reports." if history.passed_over else ""
+    bad = "".join(f" {run_id} was passed over: {why}." for run_id, why in history.passed_over[:_TOLD])
     few = "" if history.whole else " Earlier reports are large, so only all rows are compared."
     return (
-        f"The latest {len(history.runs):,} runs of this name up to this one{left}.{bad}{few} A mean moved where it "
+        f"The latest {len(history.runs):,} runs of this name up to this one{left}.{few} A mean moved where it "
         f"differs from that of the run before by more than both errors explain, at p < {MOVED:g} adjusted over all "
         "slices and runs; where runs score the same rows, that is cautious."
+        f"{bad}"
     )
 
 
@@ -43,7 +45,7 @@ def _course(history: History, place: int, pair: tuple[str, str]) -> Figure:
     rows = history.rows(model=pair[0], loss=pair[1], slice=OVERALL)
     runs = [history.runs[row["run"]] for row in rows]
     plot = plot_of(
-        line_plot(rows, [run.date for run in runs], short(pair[1])),
+        line_plot(rows, [run.date for run in runs]),
         f"{', '.join(pair)} over runs",
         "The line is the mean of all rows, the band its interval.",
     )

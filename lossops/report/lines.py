@@ -6,27 +6,28 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from lossops.report.plots import ACCENT, NUMBERS, TITLED, Row, Spec, styled
+from lossops.report.plots import ACCENT, NUMBERS, Row, Spec, styled
 
 __all__ = ["line_plot"]
 
 _WIDTH, _HEIGHT = 380, 150
+_SHORT = 4 * 86_400_000  # milliseconds within which the time of day matters
 
 
-def line_plot(rows: Sequence[Row], moments: Sequence[datetime], title: str) -> Spec | None:
+def line_plot(rows: Sequence[Row], moments: Sequence[datetime]) -> Spec | None:
     """Means over time with a band of their intervals; None if no row has a mean.
 
     Args:
         rows: with ``mean``, ``ci_low`` and ``ci_high``.
         moments: of the rows, in order; shown as their clocks do.
-        title: what the axis shows.
     """
     data = [_point(row, moment) for row, moment in zip(rows, moments, strict=True) if _is_finite(row["mean"])]
     if not data:
         return None
-    axis = {"tickCount": 4, "labelOverlap": True, "grid": False}
+    label = "%Y-%m-%d" if data[-1]["at"] - data[0]["at"] > _SHORT else "%m-%d %H:%M"
+    axis = {"tickCount": 4, "labelOverlap": True, "grid": False, "labelExpr": f"utcFormat(datum.value, '{label}')"}
     across = {"field": "at", "type": "temporal", "scale": {"type": "utc"}, "title": None, "axis": axis}
-    down = {"type": "quantitative", "title": title, "scale": {"zero": False}, "axis": {**NUMBERS, **TITLED}}
+    down = {"type": "quantitative", "title": None, "scale": {"zero": False}, "axis": NUMBERS}
     value = {"x": across, "y": {"field": "value", **down}}
     band = {"x": across, "y": {"field": "low", **down}, "y2": {"field": "high"}}
     layers = [

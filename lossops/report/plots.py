@@ -15,7 +15,6 @@ __all__ = [
     "ACCENT",
     "INK",
     "NUMBERS",
-    "TITLED",
     "Spec",
     "calibration_plot",
     "dot_plot",
@@ -44,7 +43,7 @@ _CONFIG: Spec = {
 }
 NUMBERS = {"tickCount": 4, "labelOverlap": True, "labelSeparation": 14, "labelExpr": "format(datum.value, '~g')"}
 _COUNTS = {**NUMBERS, "labelExpr": "format(datum.value, '~s')"}
-TITLED = {"minExtent": 36}  # room for numbers in any font beside the title of an axis that goes up
+_TITLED = {"minExtent": 36}  # room for numbers in any font beside the title of an axis that goes up
 _ONCE: Spec = {"values": [{}]}  # data of a mark that is drawn once, not for each row
 
 
@@ -166,7 +165,7 @@ def calibration_plot(rows: Sequence[Row]) -> Spec:
         "scale": scale,
         "axis": axis,
     }
-    down = {"type": "quantitative", "title": "mean label", "scale": scale, "axis": {**axis, **TITLED}}
+    down = {"type": "quantitative", "title": "mean label", "scale": scale, "axis": {**axis, **_TITLED}}
     line = {"type": "line", "color": INK, "strokeDash": [4, 3], "opacity": 0.7, "strokeWidth": 1}
     ends = [{"mean_prediction": end, "mean_label": end} for end in (0, 1)]
     size = {"field": "rows", "type": "quantitative", "scale": {"range": [16, 170], "zero": True}, "legend": None}
@@ -201,7 +200,7 @@ def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: s
     scale: Spec = {"type": "log", "nice": False} if logarithmic else {"type": "symlog", "constant": smallest}
     axis = {**NUMBERS, "grid": False, "values": _ticks(max(shown[0]["low"], smallest), shown[-1]["high"])}
     across = {"type": "quantitative", "title": title, "scale": scale, "axis": axis}
-    down = {"field": "height", "type": "quantitative", "title": "rows per doubling", "axis": {**_COUNTS, **TITLED}}
+    down = {"field": "height", "type": "quantitative", "title": "rows per doubling", "axis": {**_COUNTS, **_TITLED}}
     bars = {"x": {"field": "low", **across}, "x2": {"field": "high"}, "y": down, "y2": {"datum": 0}}
     layers: list[Spec] = [{"mark": {"type": "rect", "color": ACCENT}, "encoding": bars}]
     layers += [_quantile(*one) for one in quantiles.items() if shown[0]["low"] <= one[1] <= shown[-1]["high"]]

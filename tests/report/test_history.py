@@ -277,6 +277,15 @@ def test_damaged_reports_do_not_fail_a_run(nights: Nights, tmp_path: Path) -> No
     assert "t-history-0" not in Page(page_of(report).read_text()).rows
 
 
+def test_the_page_names_what_it_passed_over(nights: Nights, tmp_path: Path) -> None:
+    output = tmp_path / "reports"
+    shutil.copytree(nights.output, output)
+    (output / "nightly" / "19991231T235959Z-00000000").mkdir()
+    page = Page(page_of(_score(tmp_path, output, 7)).read_text())
+    assert "19991231T235959Z-00000000 was passed over: incomplete" in page.text
+    assert page.column("t-history-0", "run")[-1] == "2026-10-08"
+
+
 def test_history_changes_no_table(nights: Nights, tmp_path: Path) -> None:
     alone = _score(tmp_path, tmp_path / "reports", 3)
     assert alone.losses.equals(nights.reports[3].losses, check_metadata=True)
