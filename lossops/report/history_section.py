@@ -8,7 +8,6 @@ from typing import Any
 from lossops.report.blocks import Block, Column, Figure, Gallery, Note, Table, within
 from lossops.report.drawing import plot_of
 from lossops.report.history import MOVED, OVERALL, History, first_moves, moves
-from lossops.report.labels import short
 from lossops.report.lines import line_plot
 
 __all__ = ["history_blocks"]
