@@ -182,7 +182,7 @@ def read_history(output: str, name: str, last: int, *, until: PastRun | None = N
         output: folder or URL of all reports.
         name: of the config.
         last: how many.
-        until: the run that no later one is wanted than.
+        until: the run that all that are wanted come before.
         most_rows: of all reports together, above which only overall is read.
 
     Raises:
@@ -195,7 +195,7 @@ def read_history(output: str, name: str, last: int, *, until: PastRun | None = N
         raise InputError(f"{output}: {one_line(error)}") from error
     with ThreadPoolExecutor(_READERS) as pool:
         opened = list(pool.map(folder.manifest, folder.run_ids[-_CANDIDATES:]))
-        runs = sorted(one for one in opened if isinstance(one, PastRun) and (until is None or one <= until))
+        runs = sorted(one for one in opened if isinstance(one, PastRun) and (until is None or one < until))
         chosen = runs[-last:]
         whole = sum(pool.map(folder.size, chosen)) <= most_rows
         tables = list(pool.map(lambda run: folder.losses(run, None if whole else [OVERALL]), chosen))

@@ -25,7 +25,8 @@ def line_plot(rows: Sequence[Row], moments: Sequence[datetime]) -> Spec | None:
     if not data:
         return None
     label = "%Y-%m-%d" if data[-1]["at"] - data[0]["at"] > _SHORT else "%m-%d %H:%M"
-    axis = {"tickCount": 4, "labelOverlap": True, "grid": False, "labelExpr": f"utcFormat(datum.value, '{label}')"}
+    room = {"tickCount": 3, "labelOverlap": True, "labelSeparation": 14, "labelFlush": False}
+    axis = {**room, "grid": False, "labelExpr": f"utcFormat(datum.value, '{label}')"}
     across = {"field": "at", "type": "temporal", "scale": {"type": "utc"}, "title": None, "axis": axis}
     down = {"type": "quantitative", "title": None, "scale": {"zero": False}, "axis": NUMBERS}
     value = {"x": across, "y": {"field": "value", **down}}

@@ -23,7 +23,7 @@ from flows import cli
 from lossops.changes import changes
 from lossops.errors import InputError
 from lossops.report import Report
-from lossops.report.history import History, first_moves, moves, read_history
+from lossops.report.history import History, earlier_runs, first_moves, moves, read_history
 from tests.datasets import write_shards
 from tests.report.pages import Page, page_of
 
@@ -257,6 +257,12 @@ def test_the_page_has_the_runs_before_it(nights: Nights) -> None:
     moved = dict(zip(page.column("t-moved", "slice"), page.column("t-moved", "first moved in"), strict=True))
     assert moved["g=b"] == f"2026-10-{_JUMP + 1:02d}"
     assert "history" in {attributes.get("id") for _, attributes in page.elements}
+
+
+def test_a_published_report_is_not_before_itself(nights: Nights) -> None:
+    found = earlier_runs(str(nights.output), nights.reports[2])
+    assert found is not None
+    assert [run.run_id for run in found.runs] == [report.run["run_id"] for report in nights.reports[:3]]
 
 
 def test_the_first_page_has_no_history(nights: Nights) -> None:
