@@ -228,8 +228,9 @@ def earlier_runs(output: str, report: Report) -> History | None:
 
 def past_run(run: Mapping[str, Any]) -> PastRun:
     """What the content of ``run.json`` says of a run."""
-    zone = ZoneInfo(run["config"]["timezone"])
-    date = datetime.fromisoformat(run["config"]["date"] or run["started"])
+    config = run["config"]  # which an older version may have written
+    zone = ZoneInfo(config.get("timezone", "UTC"))
+    date = datetime.fromisoformat(config.get("date") or run["started"])
     return PastRun(date.astimezone(zone) if date.tzinfo else date.replace(tzinfo=zone), run["run_id"], run["outcome"])
 
 
