@@ -25,7 +25,8 @@ def print_all(words: str = "") -> None:
         raise ConfigError(f"nothing in the catalogue mentions {shown(words)}; {nearest(words, CATALOGUE)}")
     for family, found in families.items():
         print_pairs([(one.name, one.summary) for one in found], family)
-    print_pairs([("", "lossops losses NAME shows one in full, --search WORDS finds by what libraries call it.")])
+    more = "lossops losses NAME shows one in full, --plot FILE draws its curve"
+    print_pairs([("", f"{more}, --search WORDS finds by what libraries call it.")])
 
 
 def print_one(name: str) -> None:

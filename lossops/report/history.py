@@ -41,7 +41,7 @@ _SERIES = ("model", "loss", "slice")
 _CANDIDATES = 1000  # reports whose run.json is read: those that were started last
 _READERS = 8  # at a time: object stores take long to answer, not to send
 _PAGE_RUNS = 30
-_PAGE_ROWS = 300_000  # of all runs together; above it a page has no slices of earlier runs
+_PAGE_ROWS = 200_000  # of all runs together; above it a page has no slices of earlier runs
 
 
 @dataclass(frozen=True, order=True)
@@ -145,10 +145,10 @@ def moves(history: History) -> list[Move]:
     rows = losses.take(pa.array(found.now[surely])).to_pylist()
     before = losses["mean"].take(pa.array(found.before[surely])).to_pylist()
     numbers = zip(rows, before, found.statistic[surely].tolist(), found.p_adjusted[surely].tolist(), strict=True)
-    listed = [
+    listed = (
         Move(row["model"], row["loss"], row["slice"], row["run"], earlier, row["mean"], statistic, p_value)
         for row, earlier, statistic, p_value in numbers
-    ]
+    )
     return sorted(listed, key=lambda one: (one.p_adjusted, -abs(one.statistic)))
 
 
@@ -228,8 +228,9 @@ def earlier_runs(output: str, report: Report) -> History | None:
 
 def past_run(run: Mapping[str, Any]) -> PastRun:
     """What the content of ``run.json`` says of a run."""
-    zone = ZoneInfo(run["config"]["timezone"])
-    date = datetime.fromisoformat(run["config"]["date"] or run["started"])
+    config = run["config"]  # which an older version may have written
+    zone = ZoneInfo(config.get("timezone", "UTC"))
+    date = datetime.fromisoformat(config.get("date") or run["started"])
     return PastRun(date.astimezone(zone) if date.tzinfo else date.replace(tzinfo=zone), run["run_id"], run["outcome"])
 
 
@@ -278,8 +279,7 @@ class _Folder:
 
 
 def _chosen(losses: pa.Table, only: Sequence[str] | None) -> pa.Table:
-    plain = losses.replace_schema_metadata(None)
-    return plain if only is None else plain.filter(pc.is_in(plain["slice"], pa.array(only)))
+    return losses if only is None else losses.filter(pc.is_in(losses["slice"], pa.array(only)))
 
 
 def _where(losses: pa.Table, wanted: Mapping[str, str]) -> pa.Table:

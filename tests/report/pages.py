@@ -149,6 +149,19 @@ def hostile(folder: Path) -> Report:
     return score(folder, table, key="id", losses=[loss], slices=["g", ["g", "<i>h</i>"]])
 
 
+def nightly(folder: Path) -> Report:
+    """The last of three nights, in which slices of hostile names became worse."""
+    random = np.random.default_rng(8)
+    rows = 30 * len(HOSTILE)
+    for night in range(3):
+        error = random.normal(size=rows) * (1 + 4 * (night == 2))
+        table = pa.table({"y": np.zeros(rows), "p": error, "g": HOSTILE * 30})
+        loss = {"loss": "mean_absolute_error", "name": "<img src=x onerror='window.hit = 5'>"}
+        changes: dict[str, Any] = {"losses": [loss, "huber"], "slices": ["g"], "date": f"2026-10-0{night + 1}"}
+        report = score(folder / str(night), table, output=str(folder / "reports"), **changes)
+    return report
+
+
 def demo(folder: Path) -> Report:
     """What `lossops demo` shows."""
     write_example(folder)
@@ -181,6 +194,7 @@ REPORTS: Mapping[str, Callable[[Path], Report]] = {
     "invalid": invalid,
     "endless": endless,
     "hostile": hostile,
+    "nightly": nightly,
     "demo": demo,
     "cifar10": cifar10,
 }

@@ -191,6 +191,13 @@ def test_hostile_values_are_shown_as_they_are(report_of: Get) -> None:
     assert not any(mark in text for mark in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u200e\u200f")
 
 
+def test_hostile_slices_that_moved_are_shown_as_they_are(report_of: Get) -> None:
+    page = parsed(report_of("nightly"))
+    assert page.column("t-history-0", "run") == ["2026-10-01", "2026-10-02", "2026-10-03"]
+    assert {whole(f"g={value}") for value in HOSTILE} <= set(page.column("t-moved", "slice"))
+    assert set(page.column("t-moved", "first moved in")) == {"2026-10-03"}
+
+
 def test_the_policy_allows_the_two_of_the_page_and_nothing_else(report_of: Get) -> None:
     text = page_of(report_of("hostile")).read_text()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
