@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import fsspec
@@ -201,9 +202,32 @@ def _glob(storage: fs.FileSystem, pattern: str) -> list[FoundFile]:
     return [_found(storage, root, entry) for entry in _below(storage, root) if matches.match(entry.path)]
 
 
+def _entries(storage: fs.FileSystem, root: str) -> Iterable[fs.FileInfo]:
+    if isinstance(storage, fs.PyFileSystem) and isinstance(storage.handler, fs.FSSpecHandler):
+        return _listed(storage.handler.fs, root)
+    return storage.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))  # type: ignore[no-any-return]
+
+
+def _listed(files: Any, root: str) -> Iterator[fs.FileInfo]:
+    """Yield the files below a folder. What fsspec itself offers for that leaves out folders that it fails to list."""
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            entries = files.ls(folder, detail=True)
+        except FileNotFoundError:
+            if folder == root:
+                return
+            raise
+        for entry in entries:
+            if entry["type"] == "directory":
+                waiting.append(entry["name"])
+            elif entry["name"].rstrip("/") != folder.rstrip("/"):  # some stores have an entry for a folder itself
+                yield fs.FileInfo(entry["name"], fs.FileType.File, size=entry["size"])
+
+
 def _below(storage: fs.FileSystem, root: str) -> Iterator[fs.FileInfo]:
-    entries = storage.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
-    for entry in sorted(entries, key=lambda entry: entry.path):
+    for entry in sorted(_entries(storage, root), key=lambda entry: entry.path):
         relative = entry.path[len(root.rstrip("/")) :].strip("/")
         if entry.type == fs.FileType.File and not any(part[0] in "_." for part in relative.split("/")):
             yield entry
