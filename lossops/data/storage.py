@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
@@ -32,7 +32,14 @@ __all__ = [
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _S3_ATTEMPTS = 5  # with growing waits between them, some seconds in all
-_FLAGS = {"true": True, "false": False}
+_S3_OPTIONS = (
+    "region",
+    "scheme",
+    "endpoint_override",
+    "allow_bucket_creation",
+    "allow_bucket_deletion",
+    "tls_ca_file_path",
+)
 _NETWORK = {errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH}
 # How the libraries of object stores begin what they tell, and what will not be otherwise the next time.
 _REMOTE = re.compile(r"AWS Error|google::cloud::Status|GetResult|\bAzure\b|curlCode", re.IGNORECASE)
@@ -99,7 +106,8 @@ def open_storage(location: str) -> tuple[fs.FileSystem, str]:
     if not _URL.match(location):
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(location))
     try:
-        return _patient(location, *fs.FileSystem.from_uri(location))
+        storage, path = fs.FileSystem.from_uri(location)
+        return _patient(storage), path
     except pa.ArrowException:
         pass  # not a scheme of pyarrow's own: fsspec knows more
     except OSError as error:
@@ -111,15 +119,14 @@ def open_storage(location: str) -> tuple[fs.FileSystem, str]:
     return fs.PyFileSystem(fs.FSSpecHandler(files)), path
 
 
-def _patient(location: str, storage: fs.FileSystem, path: str) -> tuple[fs.FileSystem, str]:
+def _patient(storage: fs.FileSystem) -> fs.FileSystem:
     """Have an object store asked again when it is busy: by itself a filesystem that is made from a URL gives up."""
     if not isinstance(storage, fs.S3FileSystem):
-        return storage, path
-    told = dict(parse_qsl(urlsplit(location).query))
-    told.pop("region", None)
-    options = {name: _FLAGS.get(value, value) for name, value in told.items()}
-    strategy = fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
-    return fs.S3FileSystem(region=storage.region, retry_strategy=strategy, **options), path
+        return storage
+    # What its URL and the environment said; there is no other way to it.
+    _, (told,) = storage.__reduce__()
+    options = {name: told[name] for name in _S3_OPTIONS if told[name]}
+    return fs.S3FileSystem(**options, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS))
 
 
 def is_of_storage(error: BaseException) -> bool:

@@ -84,7 +84,8 @@ class Report:
             ConfigError: a report has no such table.
             RunError: Polars is not installed.
         """
-        return _library("polars").from_arrow(self.table(name))
+        table = self.table(name)
+        return _library("polars").from_arrow(table)
 
     def _repr_html_(self) -> str:
         from lossops.report.page import render_fragment  # noqa: PLC0415  which looks at reports
