@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_REFUSED, _FAILED, _INTERRUPTED = 2, 3, 130
+_REFUSED, _FAILED, _INTERRUPTED, _PIPE_CLOSED = 2, 3, 130, 141
 _TRACEBACK = "LOSSOPS_TRACEBACK"
 
 _settings = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="override a key of the config")
@@ -38,7 +38,21 @@ def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> 
         context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+class _Group(click.Group):
+    """Commands whose reader may go away before the end, as ``head`` does: that is no failed gate."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command, and end quietly as a closed pipe ends other programs."""
+        try:
+            found = super().invoke(context)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(_PIPE_CLOSED)
+        return found
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="show the version")
 @click.pass_context
 def lossops(context: click.Context) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed, get_worker
 from distributed import TimeoutError as DaskTimeoutError
 
 from lossops.attempts import ShardRecord
@@ -314,10 +314,11 @@ def _local(cluster: ClusterConfig) -> LocalCluster:
 
 
 def _connect(address: str) -> Client:
+    # Asked first: a client that finds no certificates goes on trying for a minute.
+    if address.startswith(("tls:", "wss:")) and Security().get_connection_args("client")["ssl_context"] is None:
+        allowed = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, and __CLIENT__CERT and __CLIENT__KEY beside it"
+        raise ConfigError(f"cluster.address: {address} needs certificates, and there are none; set {allowed}")
     try:
         return Client(address, set_as_default=False, timeout=_CONNECT_SECONDS)
-    except TypeError as error:  # what a connection by TLS without certificates ends with
-        allowed = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, and __CLIENT__CERT and __CLIENT__KEY beside it"
-        raise ConfigError(f"cluster.address: {address} needs certificates: {error}; set {allowed}") from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(f"cluster.address: no Dask scheduler answers at {address}: {one_line(error)}") from error

@@ -119,6 +119,15 @@ def test_what_is_refused_gets_one_line_and_exit_code_2(
     assert says in one_line(capsys.readouterr().err)
 
 
+def test_a_reader_that_goes_away_is_no_failed_gate(environment: Mapping[str, str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [*LOSSOPS, "losses", "--markdown"]
+    found = subprocess.run(words, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (found.returncode, found.stderr) == (141, "")
+
+
 def test_a_failure_of_the_machine_is_one_line(environment: Mapping[str, str]) -> None:
     def losses(**extra: str) -> subprocess.CompletedProcess[str]:
         with open("/dev/full", "w") as full:
