@@ -26,7 +26,7 @@ class Progress:
     Args:
         shards_done, shards: files.
         rows_done, rows: rows.
-        bad_rows: rows that are not scored, as far as they are known.
+        bad_rows: rows that are not scored by the loss that scores fewest, as far as they are known.
         seconds: since the run began.
         reused: partitions whose stored state was taken instead of scoring them.
         partitions: of the plan.
@@ -121,7 +121,7 @@ class Watch:
         self.counts.rows += outcome.rows["predictions"]
         self.counts.reused += reused
         bad = faults(outcome)
-        self.counts.bad_rows += max(bad.values(), default=0)
+        self.counts.bad_rows += _bad_rows(outcome)
         took = "stored state" if reused else f"{outcome.seconds:.2f} s"
         text = f"{work.name}: {took}" + "".join(f"; {name} {rows}" for name, rows in bad.items())
         self.log(logging.WARNING if bad else logging.INFO, text)
@@ -158,6 +158,12 @@ def faults(outcome: Outcome) -> dict[str, int]:
             if counts[reason]:
                 worst[reason.name.lower()] = max(worst[reason.name.lower()], int(counts[reason]))
     return dict(worst)
+
+
+def _bad_rows(outcome: Outcome) -> int:
+    """Rows without a partner, and of the others those that the loss with the most of them does not score."""
+    lost = (sum(int(counts[reason]) for reason in _faulty()) for counts in outcome.state.reasons.values())
+    return sum(outcome.unaligned["predictions"].values()) + max(lost, default=0)
 
 
 def _faulty() -> Iterable[Reason]:

@@ -64,6 +64,8 @@ def test_a_run_is_named_logged_and_shown(client: SyncPrefectClient, config: RunC
     assert run.name.startswith("demo 20")
     assert paths == [report.path]
     assert heard[-1].rows_done == heard[-1].rows
+    rows = report.ledger.to_pandas().query("dataset == 'predictions' and reason != 'scored'")
+    assert heard[-1].bad_rows == rows.groupby("loss")["rows"].sum().max()
 
     lines = logs(client, run)
     assert any("part-00003.parquet rows 0 to" in line for line in lines), "what workers say is in the run's log"
