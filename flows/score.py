@@ -42,7 +42,7 @@ from lossops.config import RunConfig
 from lossops.data.storage import may_pass
 from lossops.engine import Cluster, Progress, Scores
 from lossops.engine import score as score_plan
-from lossops.errors import ConfigError, GateError, RunError
+from lossops.errors import ConfigError, GateError, InputError, RunError
 from lossops.evaluation import publish_scores, utc_now
 from lossops.outline import describe
 from lossops.plan import Plan, make_plan
@@ -162,7 +162,8 @@ def check(config: RunConfig) -> Plan:
     Raises:
         InputError: a path, column or type does not fit.
     """
-    plan = make_plan(config)
+    with _told_apart():
+        plan = make_plan(config)
     log = get_run_logger()
     for heading, text in describe(plan):
         log.info("%s", f"{heading}: {text}" if heading else text)
@@ -192,7 +193,7 @@ def score_rows(plan: Plan, fresh: bool) -> Scores:
             key = artifact_key(plan.config.name, "cluster")
             bar.notices.send(create_link_artifact, link=cluster.dashboard, link_text="Dask", key=key)
 
-    with _impatient():
+    with _impatient(), _told_apart():
         bar.start()
         scores = score_plan(
             plan,
@@ -212,7 +213,8 @@ def publish(scores: Scores, started: datetime) -> Report:
     Raises:
         RunError: the report could not be written.
     """
-    report = publish_scores(scores, started)
+    with _told_apart():
+        report = publish_scores(scores, started)
     observer().on_report(report.path)
     log = get_run_logger()
     log.info("report: %s", report.path)
@@ -283,8 +285,22 @@ def _run_name() -> str:
 
 def _may_pass(_task: object, _run: object, state: Any) -> bool:
     """Whether what ended a task may be gone next time, unlike a damaged file or a misspelt column."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, RunError) or may_pass(error)
+    return isinstance(state.result(raise_on_failure=False), RunError)
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Make a failure that may pass one of the run: Prefect keeps an error without what it followed from.
+
+    Raises:
+        RunError: the storage failed for now.
+    """
+    try:
+        yield
+    except InputError as error:
+        if may_pass(error):
+            raise RunError(str(error)) from error
+        raise
 
 
 def _patiently(one: Task[_Given, _Value], retries: int, timeout: float | None = None) -> Task[_Given, _Value]:

@@ -245,7 +245,7 @@ def _checked(expected: Mapping[str, str], function: Callable[..., Any], *argumen
     try:
         return function(*arguments)
     except LossopsError as error:
-        return error
+        return RunError(str(error)) if may_pass(error) else error
 
 
 def result_of(future: Future) -> Any:
