@@ -150,6 +150,7 @@ class Outages:
             region="us-east-1",
             access_key="lossops",
             secret_key=PASSWORDS["S3_SECRET_KEY"],
+            retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=10),  # for when it refuses us, too
         )
 
     def _write_data(self) -> None:
