@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lossops.checkpoint import Store, acquire_spill, code_digest, digest_of
-from lossops.data.align import LabelIndex, Seen
+from lossops.data.index import LabelIndex, Seen
 from lossops.errors import InputError, RunError
 from lossops.kernels.checks import Reason
 from lossops.ledger import Entry, Unaligned, make_ledger
@@ -26,7 +26,7 @@ from lossops.pieces import Bucket, Piece, Run, runs_of
 from lossops.plan import Plan
 from lossops.progress import Watch
 from lossops.stages import Stopwatch
-from lossops.state import State
+from lossops.state import State, Total
 from lossops.tasks import SIDES, Side
 
 __all__ = ["Attempt", "Scored", "ShardRecord", "Workers"]
@@ -90,7 +90,7 @@ class _DoesNotHoldError(Exception):
 class _Merged:
     """The outcomes of a pairing, added up as they come."""
 
-    state: State
+    total: Total
     pieces: int = 0
     rows: Counter[str] = field(default_factory=Counter)
     unaligned: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -103,7 +103,7 @@ class _Merged:
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     def add(self, work: Piece | Bucket, outcome: Outcome) -> None:
-        self.state = self.state + outcome.state
+        self.total.add(outcome.state)
         self.pieces += 1
         self.rows.update(outcome.rows)
         for side, reasons in outcome.unaligned.items():
@@ -268,7 +268,7 @@ class Attempt:
         self, function: Callable[..., Outcome], shared: Sequence[Any], works: Sequence[Piece | Bucket], extra: str = ""
     ) -> _Merged:
         """Run the pieces that are not stored, store and merge all; ``extra`` names what else decides their outcome."""
-        merged = _Merged(State.zero(len(self.pairing.slices)))
+        merged = _Merged(Total(len(self.pairing.slices)))
         missing: list[Piece | Bucket] = []
         for work in works:
             found = self.store.get(self._digest(_work_text(work), extra))
@@ -293,14 +293,15 @@ class Attempt:
 
     def _scored(self, merged: _Merged) -> Scored:
         pairing = self.pairing
+        state = merged.total.state()
         if pairing.baseline is not None:  # every row is accounted for where it is paired with the labels alone
-            return Scored(pairing, merged.state, (), (), merged.watch.seconds)
+            return Scored(pairing, state, (), (), merged.watch.seconds)
         if self.plan.config.duplicates == "fail":
             _refuse_duplicates(pairing, merged)
         sides = [_unaligned(pairing, side, merged) for side in SIDES]
         cells = [task.cell for task in pairing.tasks]
-        entries = make_ledger(sides, cells, merged.state.reasons)
-        return Scored(pairing, merged.state, tuple(entries), tuple(_records(pairing, merged)), merged.watch.seconds)
+        entries = make_ledger(sides, cells, state.reasons)
+        return Scored(pairing, state, tuple(entries), tuple(_records(pairing, merged)), merged.watch.seconds)
 
 
 def _unaligned(pairing: Pairing, side: Side, merged: _Merged) -> Unaligned:

@@ -21,7 +21,7 @@ from pyarrow import fs
 
 from lossops.bins import BinTable, Moments
 from lossops.config import RunConfig
-from lossops.data.align import Seen
+from lossops.data.index import Seen
 from lossops.data.storage import one_line, open_storage
 from lossops.encoding import decode, encode
 from lossops.errors import RunError

@@ -45,7 +45,7 @@ def label_numbers(task: Task, tables: Tables, decoded: Decoded) -> Numbers:
     values = task.class_values
     key = ("labels", task.labels, task.classes, values)
     if key not in decoded:
-        rows = tables["labels"].num_rows
+        rows = tables["predictions"].num_rows
         columns = [tables["labels"][name] for name in task.labels]
         if not columns:
             decoded[key] = np.zeros((rows, 0)), np.zeros(rows, dtype=np.uint8)

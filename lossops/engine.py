@@ -29,6 +29,7 @@ from lossops.errors import ConfigError, InputError, LossopsError, RunError, coun
 from lossops.pairing import Budget
 from lossops.plan import Plan, check_pins, make_plan
 from lossops.progress import Log, Progress
+from lossops.report.drawing import get_ready_to_draw
 from lossops.runs import Scores, score_with
 from lossops.versions import differences, versions
 
@@ -87,6 +88,7 @@ def score(
         InputError: a shard is damaged or changed, holds what the config forbids, or cannot be read by a worker.
         RunError: the cluster is out of reach, runs other versions, a worker keeps dying, or rows are unaccounted for.
     """
+    get_ready_to_draw()  # the report's plots; this takes as long as small data
     with connected(plan.config.cluster) as workers:
         if plan.config.cluster is not None and plan.config.cluster.address is not None:
             plan = workers.inspect(plan)

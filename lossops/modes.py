@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from lossops.data.dataset import Dataset, logical_type
 from lossops.data.keys import Keys, is_ordered, read_keys
@@ -23,6 +24,7 @@ from lossops.tasks import (
 __all__ = ["bounded", "check_positions", "chosen", "replanned"]
 
 _SNIFFED_ROWS = 1 << 16
+_SAMPLE = 1 << 14
 
 
 def replanned(pairing: Pairing, failed: Mode, why: str) -> Pairing:
@@ -152,8 +154,13 @@ def _shards_share_keys(pairing: Pairing) -> bool:
         return False
     _, number = min(sizes)
     mine, others = (_sniffed(pairing.side(side), number, pairing.key, rows=None) for side in SIDES)
-    shared = np.isin(mine.low ^ mine.high, others.low ^ others.high)
-    return int(np.count_nonzero(shared)) * 2 >= min(len(mine), len(others))
+    few, fewer = (_sampled(keys.hashes(), max(len(mine), len(others))) for keys in (mine, others))
+    return len(np.intersect1d(few, fewer, assume_unique=True)) * 2 >= min(len(few), len(fewer))
+
+
+def _sampled(hashes: npt.NDArray[np.uint64], rows: int) -> npt.NDArray[np.uint64]:
+    """Return those of the different hashes that are below a bound, which of this many rows some ten thousand are."""
+    return np.unique(hashes[hashes <= np.uint64((2**64 - 1) // max(rows // _SAMPLE, 1))])
 
 
 def _sniffed(dataset: Dataset, number: int, key: Sequence[str], rows: int | None = _SNIFFED_ROWS) -> Keys:

@@ -32,7 +32,7 @@ __all__ = ["HELD_OUT", "PLACE", "SEARCHED", "Budget", "Mode", "Pairing", "Subset
 Mode = Literal["same", "position", "shard", "broadcast", "merge", "spill"]
 
 _BATCH_VALUES = 1 << 22  # numbers a worker holds of one column at a time: 32 MiB
-_BATCH_ROWS = 1 << 19
+_BATCH_ROWS = 1 << 18
 _KEY_BYTES = 33  # of a row in memory: key, order, count, partner
 _MOST_BUCKETS = 4096
 PLACE = "lossops place"  # column: number of the shard * 2**40 + row in it

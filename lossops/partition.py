@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lossops.data.align import LabelIndex, Rows, Seen, build_index, join
+from lossops.data.align import Rows, join
+from lossops.data.index import LabelIndex, Seen, build_index
 from lossops.data.keys import Keys, ordered_values, read_keys, read_order
 from lossops.data.spill import SpillFile, open_spill, read_bucket, write_spill
 from lossops.data.storage import open_storage
@@ -23,7 +24,7 @@ from lossops.pairing import PLACE, Pairing
 from lossops.pieces import Bucket, Piece, Run
 from lossops.scoring import score_batch
 from lossops.stages import Stopwatch
-from lossops.state import State
+from lossops.state import State, Total
 from lossops.tasks import SIDES, Side
 
 __all__ = ["KeyRange", "Outcome", "Spilled", "index_labels", "score_bucket", "score_piece", "spill_run"]
@@ -125,12 +126,13 @@ def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Out
 
 def _scored(pairing: Pairing, batches: Iterable[Tables], watch: Stopwatch) -> State:
     """Return the sums of batches."""
-    states = (score_batch(pairing, tables, watch) for tables in batches)
-    total = State.zero(len(pairing.slices))
-    for number, state in enumerate(states):
+    total = Total(len(pairing.slices))
+    for tables in batches:
+        state = score_batch(pairing, tables, watch)
         with watch.during("merge"):
-            total = total + state if number else state
-    return total
+            total.add(state)
+    with watch.during("merge"):
+        return total.state()
 
 
 def _while_it_holds(batches: Iterable[Tables], tally: _Tally) -> Iterator[Tables]:
@@ -178,19 +180,14 @@ def _look_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally: 
 
 
 def _looked_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally: _Tally) -> Tables:
-    found = index.match(read_keys([predictions[name] for name in pairing.key]))
-    for reason, mask in (
-        ("null_key", found.null_key),
-        ("no_label", found.no_label),
-        ("duplicate_key", found.duplicate_key),
-    ):
-        tally.unaligned["predictions"][reason] += int(np.count_nonzero(mask))
-    asked = found.rows[~(found.null_key | found.no_label)]
+    found = index.match([predictions[name] for name in pairing.key])
+    tally.unaligned["predictions"].update(found.unaligned)
     if tally.seen is not None:
-        tally.seen.add_rows(asked)
-    aligned = found.aligned
-    kept = predictions if aligned.all() else predictions.filter(pa.array(aligned))
-    return {"predictions": kept, "labels": index.table.take(pa.array(found.rows[aligned]))}
+        tally.seen.add_rows(found.rows)
+    if found.aligned is None:
+        return {"predictions": predictions, "labels": index.records.take(found.rows)}
+    kept = predictions.filter(pa.array(found.aligned))
+    return {"predictions": kept, "labels": index.records.take(found.rows[found.aligned])}
 
 
 def _by_position(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally) -> Tables:
@@ -325,11 +322,16 @@ def index_labels(pairing: Pairing, runs: Sequence[Run]) -> LabelIndex:
         pairing: what is needed of them.
         runs: all of their rows.
     """
-    labels, columns = pairing.labels, pairing.columns("labels")
-    with ThreadPoolExecutor(pairing.budget.threads) as readers:
-        read = readers.map(lambda run: list(_read(pairing, "labels", run)), runs)
-        tables = (table for found in read for table in found)
-        return build_index(tables, pairing.key, columns, labels.schema, pairing.rule, pairing.order.get("labels"))
+    return build_index(
+        [(run.rows, partial(_read, pairing, "labels", run)) for run in runs],
+        pairing.key,
+        pairing.columns("labels"),
+        pairing.labels.schema,
+        pairing.text_columns("labels"),
+        pairing.rule,
+        pairing.order.get("labels"),
+        pairing.budget.threads,
+    )
 
 
 def spill_run(pairing: Pairing, side: Side, run: Run, location: str, buckets: int) -> Spilled:
@@ -371,20 +373,20 @@ def score_bucket(pairing: Pairing, bucket: Bucket, locations: Mapping[Side, Sequ
     files = {side: [_opened(location) for location in locations[side]] for side in pairing.sides}
     size = sum(file.size_of(bucket.number) for found in files.values() for file in found)
     parts = max(-(-size // (2 * pairing.budget.piece)), 1)
-    state = State.zero(len(pairing.slices))
+    total = Total(len(pairing.slices))
     counted, checksums = dict.fromkeys(pairing.sides, 0), dict.fromkeys(pairing.sides, 0)
     unaligned: dict[Side, Counter[str]] = {side: Counter() for side in pairing.sides}
     for part in range(parts):
         with watch.during("align"):
             halves = {side: _from_files(pairing, side, files[side], bucket, part, parts) for side in pairing.sides}
         found, reasons = _score_halves(pairing, halves, watch)
-        state = state + found
+        total.add(found)
         for side, half in halves.items():
             counted[side] += half.counted
             checksums[side] = (checksums[side] + half.rows.checksum) % 2**64
             unaligned[side].update(reasons[side])
     seconds = time.perf_counter() - begun
-    return Outcome(state, counted, unaligned, seconds, checksums=checksums, stages=watch.seconds)
+    return Outcome(total.state(), counted, unaligned, seconds, checksums=checksums, stages=watch.seconds)
 
 
 def _opened(location: str) -> SpillFile:

@@ -15,7 +15,7 @@ from lossops.errors import InputChanged, ShardError
 from lossops.ledger import Entry
 from lossops.plan import Plan, check_pins, make_plan
 from lossops.progress import Log, Progress, Watch
-from lossops.state import State
+from lossops.state import State, Total
 
 __all__ = ["Scores", "score_with"]
 
@@ -72,16 +72,16 @@ def score_with(
 def _score(workers: Workers, plan: Plan, store: Store, watch: Watch) -> Scores:
     work, run_id = work_folder(plan.config), uuid.uuid4().hex
     done = [Attempt(workers, plan, number, watch, store, work, run_id).run() for number in range(len(plan.pairings))]
-    state = State.zero(len(plan.pairings[0].slices))
+    total = Total(len(plan.pairings[0].slices))
     stages: Counter[str] = Counter({"listing": plan.seconds})
     for one in (*done, *_compared(workers, plan, store, watch.log, work, run_id)):
-        state = state + one.state
+        total.add(one.state)
         stages.update(one.stages)
     ended = replace(plan, pairings=tuple(one.pairing for one in done))
     ledger = tuple(entry for one in done for entry in one.ledger)
     shards = tuple(dict.fromkeys(record for one in done for record in one.shards))
     found = discover(workers, ended, store, watch.log, work, run_id)
-    return Scores(ended, state, ledger, shards, watch.reused, tuple(found), stages)
+    return Scores(ended, total.state(), ledger, shards, watch.reused, tuple(found), stages)
 
 
 def _compared(workers: Workers, plan: Plan, store: Store, log: Log, work: str, run_id: str) -> Iterator[Scored]:

@@ -5,8 +5,10 @@ Adding is the only merge, it is exact, and its order does not matter. Nothing is
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,12 @@ from lossops.reliability import Reliability
 from lossops.sums import Sums
 from lossops.units import Units, UnitSums
 
-__all__ = ["Cell", "GroupKey", "GroupTable", "State", "count_reasons"]
+__all__ = ["Cell", "GroupKey", "GroupTable", "State", "Total", "count_reasons"]
 
 Cell = tuple[str, ...]  # (model, loss), or of a comparison (model, loss, baseline)
 GroupKey = tuple[tuple[int, object], ...]  # one (rank, value) for each column of a slice, see `lossops.slices`
 _REASONS = max(Reason) + 1
+_WAITING, _FEW_GROUPS = 3, 1 << 12  # for `Total`
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,16 @@ class GroupTable:
     hardest: Mapping[Cell, Hardest] = field(default_factory=dict)
     reliability: Mapping[Cell, Reliability] = field(default_factory=dict)
 
-    def __add__(self, other: GroupTable) -> GroupTable:
-        places = {key: place for place, key in enumerate(self.keys)}
-        for key in other.keys:
-            places.setdefault(key, len(places))
-        mine, theirs = (np.array([places[key] for key in table.keys], dtype=np.int64) for table in (self, other))
+    @classmethod
+    def total(cls, tables: Sequence[GroupTable]) -> GroupTable:
+        """The groups of all tables, one or more, each with what all of them have of it."""
+        places: dict[GroupKey, int] = {}
+        at = [_places(table.keys, places) for table in tables]
         parts = [
-            _gathered(kind, ((getattr(self, name), mine), (getattr(other, name), theirs)), len(places))
+            _gathered(kind, [(getattr(table, name), own) for table, own in zip(tables, at, strict=True)], len(places))
             for name, kind in _PARTS.items()
         ]
-        return GroupTable(tuple(places), *parts)
+        return cls(tuple(places), *parts)
 
     def with_buckets(self, buckets: int) -> GroupTable:
         """The same with units put together in buckets."""
@@ -77,11 +80,26 @@ _PARTS: dict[str, Any] = {
 }
 
 
+def _places(keys: Sequence[GroupKey], places: dict[GroupKey, int]) -> npt.NDArray[np.int64]:
+    """Return the place of each key, int64 [keys]; new ones get the next."""
+    return np.fromiter((places.setdefault(key, len(places)) for key in keys), dtype=np.int64, count=len(keys))
+
+
 def _gathered(
     kind: Any, tables: Sequence[tuple[Mapping[Cell, Any], npt.NDArray[np.int64]]], groups: int
 ) -> dict[Cell, Any]:
     cells = dict.fromkeys(cell for found, _ in tables for cell in found)
-    return {cell: kind.gathered([(found[cell], at) for found, at in tables if cell in found], groups) for cell in cells}
+    return {cell: _one([(found[cell], at) for found, at in tables if cell in found], kind, groups) for cell in cells}
+
+
+def _one(parts: Sequence[tuple[Any, npt.NDArray[np.int64]]], kind: Any, groups: int) -> Any:
+    """Add parts up: sums all at once, others two by two, for which they have a cheaper way."""
+    if kind is Sums or len(parts) < 3:
+        return kind.gathered(parts, groups)
+    same = np.arange(groups)
+    return reduce(
+        lambda one, two: kind.gathered([(one, same), two], groups), parts[1:], kind.gathered(parts[:1], groups)
+    )
 
 
 @dataclass(frozen=True)
@@ -100,23 +118,35 @@ class State:
     measures: Mapping[Cell, tuple[BinTable, ...]] = field(default_factory=dict)
     units: Units | None = None
 
+    @property
+    def groups(self) -> int:
+        """Number of groups in all tables."""
+        return sum(len(table.keys) for table in self.tables)
+
     @classmethod
     def zero(cls, slices: int) -> State:
         """The state of no rows, for this many slices."""
         return cls(tuple(GroupTable((), {}) for _ in range(slices)), {})
 
     def __add__(self, other: State) -> State:
+        return State.total([self, other])
+
+    @classmethod
+    def total(cls, states: Sequence[State]) -> State:
+        """The state of the rows of all states, one or more; cheaper than one after the other."""
         nothing = np.zeros(_REASONS, dtype=np.int64)
-        units = self.units + other.units if self.units and other.units else self.units or other.units
+        known = [one.units for one in states if one.units is not None]
+        units = reduce(operator.add, known) if known else None
         if units is not None and units.are_buckets:
-            self, other = self._with_buckets(units.buckets), other._with_buckets(units.buckets)  # noqa: PLW0642
-        return State(
-            tuple(mine + theirs for mine, theirs in zip(self.tables, other.tables, strict=True)),
-            {
-                cell: self.reasons.get(cell, nothing) + other.reasons.get(cell, nothing)
-                for cell in {**self.reasons, **other.reasons}
-            },
-            {**self.measures, **other.measures, **_added(self.measures, other.measures)},
+            states = [one._with_buckets(units.buckets) for one in states]
+        cells = dict.fromkeys(cell for one in states for cell in one.reasons)
+        measures: Mapping[Cell, tuple[BinTable, ...]] = {}
+        for one in states:
+            measures = {**measures, **one.measures, **_added(measures, one.measures)}
+        return cls(
+            tuple(GroupTable.total(tables) for tables in zip(*(one.tables for one in states), strict=True)),
+            {cell: np.sum([one.reasons.get(cell, nothing) for one in states], axis=0) for cell in cells},
+            measures,
             units,
         )
 
@@ -124,6 +154,30 @@ class State:
         if self.units is None or self.units.are_buckets:
             return self
         return replace(self, tables=tuple(table.with_buckets(buckets) for table in self.tables))
+
+
+class Total:
+    """Adds states up as they come, several at a time.
+
+    Args:
+        slices: how many tables a state has.
+    """
+
+    def __init__(self, slices: int) -> None:
+        self._state = State.zero(slices)
+        self._waiting: list[State] = []
+
+    def add(self, state: State) -> None:
+        """Take one more; what waits is at most some times as large as the sum."""
+        self._waiting.append(state)
+        if sum(one.groups for one in self._waiting) > _WAITING * max(self._state.groups, _FEW_GROUPS):
+            self.state()
+
+    def state(self) -> State:
+        """Return the sum of all."""
+        if self._waiting:
+            self._state, self._waiting = State.total([self._state, *self._waiting]), []
+        return self._state
 
 
 def _added(

@@ -219,4 +219,4 @@ def test_states_with_slices_of_any_type(tmp_path: Path, kind: pa.DataType) -> No
     assert (first.reused, second.reused) == (0, 2)
     assert [table.keys for table in first.state.tables] == [table.keys for table in second.state.tables]
     third = score_here(values_, fresh=True)
-    assert (third.state.tables[1] + second.state.tables[1]).keys == third.state.tables[1].keys
+    assert (third.state + second.state).tables[1].keys == third.state.tables[1].keys

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lossops.kernels.checks import Reason
 from lossops.samples import columns_of
-from lossops.state import Cell, GroupTable, State, count_reasons
+from lossops.state import Cell, GroupTable, State, Total, count_reasons
 from lossops.sums import Stack, Sums
 from tests.strategies import finite_floats
 
@@ -113,10 +113,13 @@ def test_parts_add_up_to_the_whole(rows: list[Row], cuts: list[int], weighted: b
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     parts = [_state(rows[low:high], weighted=weighted) for low, high in itertools.pairwise(edges)]
     random.shuffle(parts)
-    total = State.zero(2)
+    total, together = State.zero(2), Total(2)
     for part in parts:
         total = total + part
-    assert _content(total) == _content(_state(rows, weighted=weighted))
+        together.add(part)
+        if random.random() < 0.3:  # what waits is added up now and then
+            assert _content(together.state()) == _content(total)
+    assert _content(total) == _content(together.state()) == _content(_state(rows, weighted=weighted))
 
 
 def test_adding_leaves_both_parts_alone() -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "Numbers",
     "categories",
     "class_numbers",
+    "encoded",
     "is_category",
     "is_number",
     "lengths",
@@ -248,17 +249,17 @@ def categories(column: pa.ChunkedArray) -> Categories:
         whole = pa.array(np.where(np.isnan(values), np.nan, values + 0.0), mask=_nulls(whole))
     elif types.is_null(kind):
         whole = whole.cast(pa.string())
-    encoded = _encoded(whole)
-    found = encoded.dictionary
+    coded = encoded(whole)
+    found = coded.dictionary
     if types.is_timestamp(found.type) or types.is_date(found.type):
         found = found.cast(pa.string())
-    indices = encoded.indices.fill_null(0) if encoded.indices.null_count else encoded.indices
-    nulls = encoded.is_null().to_numpy(zero_copy_only=False) if encoded.indices.null_count else np.zeros(1, np.bool_)
+    indices = coded.indices.fill_null(0) if coded.indices.null_count else coded.indices
+    nulls = coded.is_null().to_numpy(zero_copy_only=False) if coded.indices.null_count else np.zeros(1, np.bool_)
     codes = indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return Categories.of_values(codes, found.to_pylist(), nulls)
 
 
-def _encoded(column: pa.Array) -> pa.DictionaryArray:
+def encoded(column: pa.Array) -> pa.DictionaryArray:
     """Return the column as a dictionary whose values are distinct and not null, which files do not promise."""
     if not types.is_dictionary(column.type):
         return column.dictionary_encode()

@@ -29,6 +29,7 @@ __all__ = [
     "Order",
     "check_key_types",
     "check_order_type",
+    "is_one_number",
     "is_ordered",
     "ordered_values",
     "read_keys",
@@ -177,6 +178,15 @@ def key_ranks(columns: Sequence[pa.ChunkedArray]) -> npt.NDArray[np.int64]:
     ranks = np.empty(len(values[0]), dtype=np.int64)
     ranks[np.lexsort(tuple(reversed(values)))] = np.arange(len(ranks))
     return ranks
+
+
+def is_one_number(kinds: Sequence[pa.DataType]) -> bool:
+    """Whether `Keys.low` is 0 for all keys of these columns, because a signed number holds them."""
+    return len(kinds) == 1 and (
+        types.is_date(kinds[0])
+        or types.is_boolean(kinds[0])
+        or (types.is_integer(kinds[0]) and not types.is_uint64(kinds[0]))
+    )
 
 
 def is_ordered(kinds: Sequence[pa.DataType]) -> bool:

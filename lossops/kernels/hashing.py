@@ -25,8 +25,8 @@ __all__ = [
     "hash_bytes",
     "hash_keys",
     "index_size",
-    "mark_asked",
     "pair_rows",
+    "slot_hash",
     "sort_by_bucket",
     "strictly_increasing",
 ]
@@ -119,8 +119,9 @@ def index_size(rows: int) -> int:
 
 
 @inline
-def _slot(high: Any, low: Any, mask: int) -> Any:
-    return np.int64(_finish(high ^ _rotate(low, 32)) & np.uint64(mask))
+def slot_hash(high: Any, low: Any) -> Any:
+    """Return a 64-bit hash of a key, for its place in an index."""
+    return _finish(high ^ _rotate(low, 32))
 
 
 @jit
@@ -180,7 +181,7 @@ def group_keys(high: Any, low: Any, skip: Any, slots: Any, first: Any) -> int:
         first[i] = ABSENT
         if skip[i]:
             continue
-        at = _slot(high[i], low[i], mask)
+        at = np.int64(slot_hash(high[i], low[i]) & np.uint64(mask))
         while slots[at] >= 0:
             row = slots[at]
             if high[row] == high[i] and low[row] == low[i]:
@@ -282,7 +283,7 @@ def find_keys(high: Any, low: Any, skip: Any, indexed_high: Any, indexed_low: An
         rows[i] = ABSENT
         if skip[i]:
             continue
-        at = _slot(high[i], low[i], mask)
+        at = np.int64(slot_hash(high[i], low[i]) & np.uint64(mask))
         while slots[at] >= 0:
             row = slots[at]
             if indexed_high[row] == high[i] and indexed_low[row] == low[i]:
@@ -302,19 +303,3 @@ def _increasing(values: Any) -> bool:
 def strictly_increasing(values: npt.NDArray[np.int64]) -> bool:
     """Whether each value is larger than the one before; int64 [rows]."""
     return bool(_increasing(values))
-
-
-@jit
-def mark_asked(rows: Any, once: Any, twice: Any) -> None:
-    """Mark rows that are asked for, and those that were marked before.
-
-    Args:
-        rows: int64 [asked].
-        once, twice: uint8 [(all rows + 7) / 8], one bit a row, the highest first; changed in place.
-    """
-    for i in range(rows.shape[0]):
-        place, bit = rows[i] >> 3, np.uint8(128 >> (rows[i] & 7))
-        if once[place] & bit:
-            twice[place] |= bit
-        else:
-            once[place] |= bit

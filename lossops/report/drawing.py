@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, cast
 from xml.etree import ElementTree as ET
@@ -21,7 +22,7 @@ from xml.etree import ElementTree as ET
 from lossops.errors import RunError
 from lossops.report.selection import printable
 
-__all__ = ["Plot", "checked", "draw", "draw_png", "plot_of"]
+__all__ = ["Plot", "checked", "draw", "draw_png", "get_ready_to_draw", "plot_of"]
 
 _VERSION = "5.20"  # of Vega-Lite
 _SVG = "http://www.w3.org/2000/svg"
@@ -51,6 +52,7 @@ _RENDERER = """
 import json, sys
 import vl_convert
 rules = {"vl_version": sys.argv[1], "allowed_base_urls": []}
+vl_convert.vegalite_to_svg({"data": {"values": [{}]}, "mark": "point"}, **rules)  # loads what all plots need
 for line in sys.stdin:
     kind, spec = json.loads(line)
     try:
@@ -94,6 +96,11 @@ def plot_of(spec: Mapping[str, Any] | None, name: str, about: str) -> Plot | Non
     return None if spec is None else Plot(spec, printable(name), about)
 
 
+def get_ready_to_draw() -> None:
+    """Start in the background what plots are drawn with; whoever is to draw some later does not wait for it then."""
+    _RENDER.start()
+
+
 def draw(plots: Sequence[Plot]) -> dict[Plot, str]:
     """Draw plots as ``svg`` elements.
 
@@ -121,12 +128,17 @@ def _as_json(spec: Mapping[str, Any]) -> str | None:
 
 
 class _Renderer:
-    """A process that draws, started for the first plot and kept for the next ones: it takes half a second to start."""
+    """A process that draws, started before the first plot and kept for the next ones: it takes half a second to start."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start it and go on; where it cannot be started, plots are left out later."""
+        with self._lock, suppress(OSError):
+            self._running()
 
     def draw(self, kind: str, spec: str | None) -> str | None:
         """Return what it draws of a specification in JSON, or None."""
