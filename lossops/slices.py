@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from lossops.kernels.dense import a_row_of_each, dense
+from lossops.kernels.dense import dense
 from lossops.state import GroupKey
 
 __all__ = ["OVERALL", "REST", "Axis", "Categories", "Grouping", "Slice", "group_rows", "group_some", "roll_up"]
@@ -46,7 +46,7 @@ class Categories:
     ) -> Categories:
         """From codes into distinct values, and a mask of null rows; a float NaN among the values gets its own rank."""
         keys = [_NAN if isinstance(value, float) and math.isnan(value) else (0, value) for value in values]
-        return cls(np.where(nulls, len(keys), codes) if nulls.any() else codes, [*keys, _NULL])
+        return cls(np.where(nulls, len(keys), codes), [*keys, _NULL]) if nulls.any() else cls(codes, keys)
 
     def only(self, kept: Set[tuple[int, object]]) -> Categories:
         """The same with all other values as one."""
@@ -142,15 +142,15 @@ def _combine(codes: Sequence[npt.NDArray[np.int64]], axes: Sequence[Categories],
         return Grouping(
             np.zeros(rows, dtype=np.int64), np.zeros((min(rows, 1), 0), dtype=np.int64), ((),) * min(rows, 1)
         )
-    numbers, size = codes[0], len(axes[0].keys)
-    for code, axis in zip(codes[1:], axes[1:], strict=True):
-        if size * len(axis.keys) >= 1 << 62:  # the product would not fit: number the groups so far anew
-            found, numbers = dense(numbers, size)
-            size = len(found)
-        numbers, size = numbers * len(axis.keys) + code, size * len(axis.keys)
-    found, groups = dense(numbers, size)
-    of_each = a_row_of_each(groups, len(found))
-    members = np.stack([code[of_each] for code in codes], axis=1)
+    sizes = [len(axis.keys) for axis in axes]
+    if math.prod(sizes) < 1 << 62:
+        numbers = codes[0]
+        for code, size in zip(codes[1:], sizes[1:], strict=True):
+            numbers = numbers * size + code
+        found, groups = dense(numbers, math.prod(sizes))
+        members = np.stack(np.unravel_index(found, sizes), axis=1)
+    else:
+        members, groups = np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)
     by_axis = ([axis.keys[code] for code in column] for axis, column in zip(axes, members.T.tolist(), strict=True))
     return Grouping(groups, members, tuple(zip(*by_axis, strict=True)))
 

@@ -57,24 +57,24 @@ class Stack:
         groups: for each slice int64 [rows], the group of each row.
         sizes: how many groups each slice has.
         copies: how many times the groups of each slice are numbered; rows go round among them.
-        numbers: int64 [slices, rows], the number of each row's group.
+        numbers: int32 [slices, rows], the number of each row's group.
         rows: for each slice int64 [groups], its rows.
     """
 
     groups: tuple[Integers, ...]
     sizes: tuple[int, ...]
     copies: tuple[int, ...]
-    numbers: Integers
+    numbers: npt.NDArray[np.int32]
     rows: tuple[Integers, ...]
 
     @classmethod
     def of(cls, groups: Sequence[Integers], sizes: Sequence[int]) -> Stack:
         """Number the groups of slices through."""
         copies = tuple(_FEW if size <= _FEW else 1 for size in sizes)
-        numbers = np.empty((len(groups), len(groups[0]) if groups else 0), dtype=np.int64)
+        numbers = np.empty((len(groups), len(groups[0]) if groups else 0), dtype=np.int32)
         start = 0
         for place, (own, size, times) in enumerate(zip(groups, sizes, copies, strict=True)):
-            np.add(own, start, out=numbers[place])
+            np.add(own, start, out=numbers[place], casting="same_kind")
             for copy in range(1, times):
                 numbers[place, copy::times] += copy * size
             start += times * size

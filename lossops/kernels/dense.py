@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lossops.kernels.jit import jit
 
-__all__ = ["a_row_of_each", "dense"]
+__all__ = ["dense"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -22,18 +22,20 @@ def dense(numbers: Integers, size: int) -> tuple[Integers, Integers]:
     Args:
         numbers: int64, each in [0, size).
         size: bound of the numbers.
+
+    Returns:
+        The numbers, and for each row its place; these are the numbers themselves where none is left out.
     """
     if size > _TABLE_LIMIT:
         found, places = np.unique(numbers, return_inverse=True)
         return found, places.astype(np.int64)
-    places, table = np.empty(len(numbers), dtype=np.int64), np.zeros(size, dtype=np.int64)
-    found = np.empty(size, dtype=np.int64)
-    count = _number(numbers, table, found, places)
-    return found[:count], places
+    table, found = np.zeros(size, dtype=np.int64), np.empty(size, dtype=np.int64)
+    count = _occurring(numbers, table, found)
+    return found[:count], numbers if not count or found[count - 1] == count - 1 else table[numbers]
 
 
 @jit
-def _number(numbers: Any, table: Any, found: Any, places: Any) -> int:
+def _occurring(numbers: Any, table: Any, found: Any) -> int:
     for i in range(numbers.shape[0]):
         table[numbers[i]] = 1
     count = 0
@@ -42,19 +44,4 @@ def _number(numbers: Any, table: Any, found: Any, places: Any) -> int:
             found[count] = number
             table[number] = count
             count += 1
-    for i in range(numbers.shape[0]):
-        places[i] = table[numbers[i]]
     return count
-
-
-def a_row_of_each(groups: Integers, count: int) -> Integers:
-    """Return the last row of each of this many groups, int64 [groups]; ``groups`` int64 [rows], all occur."""
-    rows = np.zeros(count, dtype=np.int64)
-    _note_rows(groups, rows)
-    return rows
-
-
-@jit
-def _note_rows(groups: Any, rows: Any) -> None:
-    for i in range(groups.shape[0]):
-        rows[groups[i]] = i

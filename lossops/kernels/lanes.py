@@ -152,7 +152,7 @@ def _scatter(
         lanes: int32 [lanes of a row, block].
         packets: int32 [block, lanes of a row], overwritten.
         magnitudes: float64 [block, an even number].
-        groups: int64 [slices, all rows].
+        groups: int32 [slices, all rows].
         start, rows: of the block.
         totals: int64 [groups, lanes of a row], changed in place.
         largest: float64 [groups, magnitudes], changed in place.
@@ -247,7 +247,7 @@ def add_plain(losses: Any, reasons: Any, clipped: Any, groups: Any, totals: Any,
 
     Args:
         losses, reasons, clipped: as for `lossops.kernels.accumulate.add_block`.
-        groups: int64 [slices, rows], the groups of all slices numbered through.
+        groups: int32 [slices, rows], the groups of all slices numbered through.
         totals: int64 [groups, lanes of a row], changed in place.
         largest: float64 [groups, magnitudes], changed in place.
         odd: int64 [rows], gets the places of the rows that are left.

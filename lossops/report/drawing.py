@@ -128,7 +128,7 @@ def _as_json(spec: Mapping[str, Any]) -> str | None:
 
 
 class _Renderer:
-    """A process that draws, started before the first plot and kept for the next ones: it takes half a second to start."""
+    """A process that draws, started before the first plot and kept for the next ones: that takes half a second."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
