@@ -24,6 +24,7 @@ from lossops.report.selection import (
     unscored,
     worst_slices,
 )
+from lossops.report.verdict import verdict
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -91,7 +92,15 @@ def print_report(report: Report) -> None:
     for shard in (row for row in report.shards.to_pylist() if row["problem"]):
         text = f"In quarantine, none of its rows is scored: {printable(shard['path'])}: {printable(shard['problem'])}"
         console.print(Text(text, style="yellow"), soft_wrap=True)
+    _print_warnings(console, report)
     console.print(Text(f"\nReport: {printable(report.path)}"), soft_wrap=True)
+
+
+def _print_warnings(console: Console, report: Report) -> None:
+    for warning in (told := verdict(report)).warnings:
+        console.print(Text(f"\nWarning: {printable(warning)}", style="bold yellow"))
+    if told.more_warnings:
+        console.print(Text(f"{told.more_warnings:,} more warnings are in run.json", style="yellow"))
 
 
 def _overall_table(report: Report, rows: Sequence[dict[str, object]]) -> Table:
