@@ -1,7 +1,8 @@
-"""What the command line prints: reports, the catalogue, progress. Fits 80 columns, colours only on a terminal."""
+"""What the command line prints: reports, the catalogue, progress. 80 columns, or COLUMNS; colours on a terminal only."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,9 +44,13 @@ _LINE_SECONDS = 2.0  # between two plain progress lines
 
 
 def _console(file: object) -> Console:
-    # Without a terminal the width is ours; a person's terminal may be narrower but not wider than what is readable.
+    # A person's terminal may be narrower but not wider than what is readable; whoever sets COLUMNS knows better.
     console = Console(file=file, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
-    console.width = min(console.width, _WIDTH + 20) if console.is_terminal else _WIDTH
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isascii() and asked.isdigit() and int(asked):
+        console.width = int(asked)
+    else:
+        console.width = min(console.width, _WIDTH + 20) if console.is_terminal else _WIDTH
     return console
 
 
@@ -74,8 +79,10 @@ def add(table: Table, *cells: str) -> None:
 
 
 def print_report(report: Report) -> None:
-    """Print the summary of a report: overall, the worst slices, rows not scored, where it is."""
+    """Print the summary of a report: how it ended, overall, the worst slices, rows not scored, where it is."""
     console = out()
+    ended = verdict(report)
+    console.print(Text(f"{ended.outcome.capitalize()}. {ended.text}\n", style="bold"))
     rows = overall(report)
     console.print(_overall_table(report, rows))
     share = max(_SLICE_LINES // max(len(rows), 1), 1)
