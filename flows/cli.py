@@ -136,7 +136,7 @@ def check(config: str, settings: tuple[str, ...]) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--search", default="", metavar="WORDS", help="List only what mentions all these words.")
 @click.option("--plot", metavar="FILE", help="Draw the losses and their slopes over the prediction, as .svg or .png.")
-@click.option("--markdown", is_flag=True, help="Print the catalogue as the README shows it.")
+@click.option("--markdown", is_flag=True, help="Print the catalogue as its documentation shows it.")
 def losses(names: tuple[str, ...], search: str, plot: str | None, markdown: bool) -> None:
     """List the catalogue, or show losses in full, or draw them in one picture."""
     from flows import catalogue

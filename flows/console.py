@@ -1,4 +1,4 @@
-"""What the command line prints: reports, the catalogue, progress. 80 columns, or COLUMNS; colours on a terminal only."""
+"""What the command line prints: reports, the catalogue, progress. 80 columns, or COLUMNS; colours on terminals only."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ LEDGER = pa.schema(
         _field("dataset", _TEXT, "predictions or labels"),
         _field("model", _TEXT, "model as the config names it"),
         _field("loss", _TEXT, "loss as the config names it"),
-        _field("reason", _TEXT, "scored, or why a row was not; the README lists the reasons"),
+        _field("reason", _TEXT, "scored, or why a row was not; lossops/report/README.md lists the reasons"),
         _field("rows", _COUNT, "rows in this bucket; buckets of a dataset, model and loss add up to its rows", "rows"),
     ],
     metadata={"lossops": "one row per dataset, model, loss and reason"},
