@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lossops.report import plots
 from lossops.report.blocks import Block, Code, Column, Facts, Figure, Gallery, Note, Table, left_out, values, within
 from lossops.report.drawing import plot_of
-from lossops.report.selection import Row, is_overall
+from lossops.report.selection import Row, is_overall, number
 from lossops.report.store import Report
 
 __all__ = ["hardest", "ledger", "what_was_run"]
@@ -17,6 +18,7 @@ __all__ = ["hardest", "ledger", "what_was_run"]
 _BARS = 24
 _FOLDED = 12  # rows of a table that is opened first
 _BYTES = 150_000  # of a table that may be long
+_LONG = re.compile(r"\d+\.\d{6,}(?:e[+-]?\d+)?|\d\.\d+e[+-]?\d+")  # numbers of more digits than are read
 
 
 def ledger(report: Report) -> Iterator[Block]:
@@ -99,9 +101,16 @@ def hardest(report: Report) -> Iterator[Block]:
 
 
 def _as_text(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Keys may be numbers or lists of parts; a reader wants to search them as they are written."""
-    key = row[3]
-    return (*row[:3], key if key is None or isinstance(key, str) else _key(key), *row[4:])
+    """Keys may be numbers or lists of parts, and predictions long lists: as a reader would write them."""
+    key, prediction = row[3], row[6]
+    told = key if key is None or isinstance(key, str) else _key(key)
+    return (
+        *row[:3],
+        told,
+        *row[4:6],
+        prediction and _LONG.sub(lambda found: number(float(found[0])), prediction),
+        *row[7:],
+    )
 
 
 def _key(key: Any) -> str:

@@ -98,8 +98,9 @@ def worst_slices_plot(report: Report, pair: Pair, rows: Sequence[Mapping[str, An
 
 
 def mean_title(row: Mapping[str, Any]) -> str:
-    """What an axis of means of a model and loss shows; a measure is no mean."""
-    return f"{'mean ' * (row['kind'] == 'loss')}{short(row['loss'])}"
+    """What an axis of means of a model and loss shows; a measure is no mean, and a mean may be called so."""
+    is_told = row["kind"] != "loss" or row["loss"].startswith("mean_")
+    return short(row["loss"]) if is_told else f"mean {short(row['loss'])}"
 
 
 def _from_to(what: str) -> list[Column]:

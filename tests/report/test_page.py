@@ -83,7 +83,13 @@ def rows_of(report: Report, table: str, of_all: bool | None) -> list[dict[str, A
     found: pa.Table = getattr(report, table)
     if of_all is not None:
         found = found.filter(pa.array([one == of_all for one in is_overall(found).to_pylist()], pa.bool_()))
-    return [row for row in found.to_pylist() if table != "ledger" or row["rows"]]
+    rows = [row for row in found.to_pylist() if table != "ledger" or row["rows"]]
+    return [row | {"prediction": rounded(row["prediction"])} for row in rows] if table == "hardest" else rows
+
+
+def rounded(text: Any) -> Any:
+    """Text with the numbers of a prediction in the six digits in which other numbers are shown."""
+    return text and re.sub(r"[\d.]*\d\.\d+(e-?\d+)?", lambda found: f"{float(found[0]):.6g}", text)
 
 
 def as_shown(value: Any) -> Any:
