@@ -78,9 +78,10 @@ def run(
 
     Recorded as a Prefect flow run when a Prefect server is configured, else run straight in this process.
     """
-    from flows.launch import is_server_configured, run_direct, run_recorded
+    from flows.launch import is_server_configured, run_direct, run_recorded, tell_of_compiling
 
     chosen = _load(config, settings)
+    tell_of_compiling()
     recorded = is_server_configured() if recorded is None else recorded
     finished = run_recorded(chosen, fresh=fresh) if recorded else run_direct(chosen, fresh=fresh)
     _print_json(finished) if as_json else _print_summary(finished, profile=profile)

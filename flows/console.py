@@ -43,9 +43,17 @@ _LEDGER_LINES = 12
 _LINE_SECONDS = 2.0  # between two plain progress lines
 
 
+class _Console(Console):
+    """A console that leaves it to the command line what a reader that goes away means; rich would end with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Say so to the caller."""
+        raise BrokenPipeError
+
+
 def _console(file: object) -> Console:
     # A person's terminal may be narrower but not wider than what is readable; whoever sets COLUMNS knows better.
-    console = Console(file=file, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
+    console = _Console(file=file, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
     asked = os.environ.get("COLUMNS", "")
     if asked.isascii() and asked.isdigit() and int(asked):
         console.width = int(asked)
