@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["add", "interval", "out", "plain_table", "print_days", "print_pairs", "print_report", "progress", "say"]
 
 _WIDTH = 80
-_TITLE: dict[str, Any] = {"title_justify": "left", "title_style": "bold"}
 _SLICE_LINES = 12  # of all models and losses together, shared out evenly
 _LEDGER_LINES = 12
 _LINE_SECONDS = 2.0  # between two plain progress lines
@@ -72,9 +71,21 @@ def say(text: str) -> None:
     _console(sys.stderr).print(Text(text), soft_wrap=True)
 
 
+class _Headed(Table):
+    """A table whose heading may be wider than its columns."""
+
+    heading = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.heading:
+            yield Text(self.heading, style="bold")
+        yield from super().__rich_console__(console, options)
+
+
 def plain_table(title: str, columns: Sequence[str], numeric: int, then: int = 0) -> Table:
     """A plain table whose last ``numeric`` columns are numbers, but for some that come ``then``."""
-    table = Table(title=title, box=None, pad_edge=False, header_style="dim", **_TITLE)
+    table = _Headed(box=None, pad_edge=False, header_style="dim")
+    table.heading = title
     for place, name in enumerate(columns):
         right = len(columns) - numeric <= place + then < len(columns)
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
@@ -181,7 +192,9 @@ def _print_discovered(console: Console, report: Report) -> None:
     if not rows:
         return
     columns = ["model", "loss", "slice", "rows", "mean", "held out", "others", "p"]
-    table = plain_table("\nSlices that were searched for, and what the held-out half says", columns, 5)
+    tested = any(row["held_out_rows"] is not None for row in rows)
+    told = "and what the held-out half says" if tested else "and tested on no others"
+    table = plain_table(f"\nSlices that were searched for, {told}", columns, 5)
     for row in rows:
         numbers = (number(row[name]) for name in ("mean", "held_out_mean", "held_out_other_mean"))
         p_value = "-" if row["p_adjusted"] is None else f"{row['p_adjusted']:.2g}"
@@ -206,7 +219,8 @@ def _print_unscored(console: Console, lines: Sequence[Unscored]) -> None:
 
 def print_pairs(pairs: Sequence[tuple[str, str]], title: str = "") -> None:
     """Print (heading, text) lines, the texts aligned and folded."""
-    table = Table(title=title or None, box=None, pad_edge=False, show_header=False, **_TITLE)
+    table = _Headed(box=None, pad_edge=False, show_header=False)
+    table.heading = title
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for heading, text in pairs:
