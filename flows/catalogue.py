@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from flows.console import print_pairs
+from lossops.curves import drawn_together
 from lossops.description import LEFT_OUT, by_family, describe_convention, describe_loss, describe_measure
 from lossops.errors import ConfigError, nearest, shown
 from lossops.losses import CATALOGUE, CONVENTIONS
 from lossops.losses.bound import unknown
+from lossops.losses.declaration import Declaration
 from lossops.measures import MEASURES
 
-__all__ = ["as_markdown", "print_all", "print_one"]
+__all__ = ["as_markdown", "pictures", "print_all", "print_one"]
+
+_IN_A_PICTURE = 4  # losses whose lines can still be told apart
 
 
 def print_all(words: str = "") -> None:
@@ -45,8 +50,20 @@ def print_one(name: str) -> None:
 
 
 def as_markdown() -> str:
-    """The catalogue and the conventions as tables, which the README repeats and a test compares."""
+    """The catalogue with its pictures, and the conventions, which the documentation repeats and a test compares."""
     return "\n".join(_markdown()) + "\n"
+
+
+def pictures() -> dict[str, list[str]]:
+    """The pictures of the documentation, and the losses that each shows."""
+    return {name: own for family, found in by_family(CATALOGUE).items() for name, own in _pictures(family, found)}
+
+
+def _pictures(family: str, found: Sequence[Declaration]) -> list[tuple[str, list[str]]]:
+    parts = drawn_together([one.name for one in found], _IN_A_PICTURE)
+    slug = re.sub(r"\W+", "-", family)
+    numbers = [f"-{number}" for number in range(1, len(parts) + 1)] if len(parts) > 1 else [""]
+    return [(f"{slug}{number}.svg", part) for number, part in zip(numbers, parts, strict=False)]
 
 
 def _markdown() -> Iterator[str]:
@@ -55,6 +72,9 @@ def _markdown() -> Iterator[str]:
         yield "|---|---|"
         yield from (f"| `{one.name}` | {one.summary} |" for one in found)
         yield ""
+        for name, own in _pictures(family, found):
+            yield f"![Loss and slope of {', '.join(own)}](curves/{name})"
+            yield ""
     yield "| convention | divides by | differs from `exact` in |"
     yield "|---|---|---|"
     for convention in CONVENTIONS.values():

@@ -78,9 +78,10 @@ def run(
 
     Recorded as a Prefect flow run when a Prefect server is configured, else run straight in this process.
     """
-    from flows.launch import is_server_configured, run_direct, run_recorded
+    from flows.launch import is_server_configured, run_direct, run_recorded, tell_of_compiling
 
     chosen = _load(config, settings)
+    tell_of_compiling()
     recorded = is_server_configured() if recorded is None else recorded
     finished = run_recorded(chosen, fresh=fresh) if recorded else run_direct(chosen, fresh=fresh)
     _print_json(finished) if as_json else _print_summary(finished, profile=profile)
@@ -136,7 +137,7 @@ def check(config: str, settings: tuple[str, ...]) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--search", default="", metavar="WORDS", help="List only what mentions all these words.")
 @click.option("--plot", metavar="FILE", help="Draw the losses and their slopes over the prediction, as .svg or .png.")
-@click.option("--markdown", is_flag=True, help="Print the catalogue as the README shows it.")
+@click.option("--markdown", is_flag=True, help="Print the catalogue as its documentation shows it.")
 def losses(names: tuple[str, ...], search: str, plot: str | None, markdown: bool) -> None:
     """List the catalogue, or show losses in full, or draw them in one picture."""
     from flows import catalogue

@@ -1,13 +1,14 @@
-"""What the command line prints: reports, the catalogue, progress. Fits 80 columns, colours only on a terminal."""
+"""What the command line prints: reports, the catalogue, progress. 80 columns, or COLUMNS; colours on terminals only."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,7 @@ from lossops.report.selection import (
     unscored,
     worst_slices,
 )
+from lossops.report.verdict import verdict
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -35,16 +37,27 @@ if TYPE_CHECKING:
 __all__ = ["add", "interval", "out", "plain_table", "print_days", "print_pairs", "print_report", "progress", "say"]
 
 _WIDTH = 80
-_TITLE: dict[str, Any] = {"title_justify": "left", "title_style": "bold"}
 _SLICE_LINES = 12  # of all models and losses together, shared out evenly
 _LEDGER_LINES = 12
 _LINE_SECONDS = 2.0  # between two plain progress lines
 
 
+class _Console(Console):
+    """A console that leaves it to the command line what a reader that goes away means; rich would end with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Say so to the caller."""
+        raise BrokenPipeError
+
+
 def _console(file: object) -> Console:
-    # Without a terminal the width is ours; a person's terminal may be narrower but not wider than what is readable.
-    console = Console(file=file, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
-    console.width = min(console.width, _WIDTH + 20) if console.is_terminal else _WIDTH
+    # A person's terminal may be narrower but not wider than what is readable; whoever sets COLUMNS knows better.
+    console = _Console(file=file, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isascii() and asked.isdigit() and int(asked):
+        console.width = int(asked)
+    else:
+        console.width = min(console.width, _WIDTH + 20) if console.is_terminal else _WIDTH
     return console
 
 
@@ -58,9 +71,21 @@ def say(text: str) -> None:
     _console(sys.stderr).print(Text(text), soft_wrap=True)
 
 
+class _Headed(Table):
+    """A table whose heading may be wider than its columns."""
+
+    heading = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.heading:
+            yield Text(self.heading, style="bold")
+        yield from super().__rich_console__(console, options)
+
+
 def plain_table(title: str, columns: Sequence[str], numeric: int, then: int = 0) -> Table:
     """A plain table whose last ``numeric`` columns are numbers, but for some that come ``then``."""
-    table = Table(title=title, box=None, pad_edge=False, header_style="dim", **_TITLE)
+    table = _Headed(box=None, pad_edge=False, header_style="dim")
+    table.heading = title
     for place, name in enumerate(columns):
         right = len(columns) - numeric <= place + then < len(columns)
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
@@ -73,8 +98,10 @@ def add(table: Table, *cells: str) -> None:
 
 
 def print_report(report: Report) -> None:
-    """Print the summary of a report: overall, the worst slices, rows not scored, where it is."""
+    """Print the summary of a report: how it ended, overall, the worst slices, rows not scored, where it is."""
     console = out()
+    ended = verdict(report)
+    console.print(Text(f"{ended.outcome.capitalize()}. {ended.text}\n", style="bold"))
     rows = overall(report)
     console.print(_overall_table(report, rows))
     share = max(_SLICE_LINES // max(len(rows), 1), 1)
@@ -91,7 +118,15 @@ def print_report(report: Report) -> None:
     for shard in (row for row in report.shards.to_pylist() if row["problem"]):
         text = f"In quarantine, none of its rows is scored: {printable(shard['path'])}: {printable(shard['problem'])}"
         console.print(Text(text, style="yellow"), soft_wrap=True)
+    _print_warnings(console, report)
     console.print(Text(f"\nReport: {printable(report.path)}"), soft_wrap=True)
+
+
+def _print_warnings(console: Console, report: Report) -> None:
+    for warning in (told := verdict(report)).warnings:
+        console.print(Text(f"\nWarning: {printable(warning)}", style="bold yellow"))
+    if told.more_warnings:
+        console.print(Text(f"{told.more_warnings:,} more warnings are in run.json", style="yellow"))
 
 
 def _overall_table(report: Report, rows: Sequence[dict[str, object]]) -> Table:
@@ -157,7 +192,9 @@ def _print_discovered(console: Console, report: Report) -> None:
     if not rows:
         return
     columns = ["model", "loss", "slice", "rows", "mean", "held out", "others", "p"]
-    table = plain_table("\nSlices that were searched for, and what the held-out half says", columns, 5)
+    tested = any(row["held_out_rows"] is not None for row in rows)
+    told = "and what the held-out half says" if tested else "and tested on no others"
+    table = plain_table(f"\nSlices that were searched for, {told}", columns, 5)
     for row in rows:
         numbers = (number(row[name]) for name in ("mean", "held_out_mean", "held_out_other_mean"))
         p_value = "-" if row["p_adjusted"] is None else f"{row['p_adjusted']:.2g}"
@@ -182,7 +219,8 @@ def _print_unscored(console: Console, lines: Sequence[Unscored]) -> None:
 
 def print_pairs(pairs: Sequence[tuple[str, str]], title: str = "") -> None:
     """Print (heading, text) lines, the texts aligned and folded."""
-    table = Table(title=title or None, box=None, pad_edge=False, show_header=False, **_TITLE)
+    table = _Headed(box=None, pad_edge=False, show_header=False)
+    table.heading = title
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for heading, text in pairs:

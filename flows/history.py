@@ -15,18 +15,21 @@ from lossops.report.selection import number, printable
 
 __all__ = ["history_as_json", "print_history"]
 
-_MOVED_LINES = 20
+_MOVED_LINES = 20  # of all models and losses together
+_RUN_LINES = 20
 _PASSED_LINES = 5
 
 
 def print_history(history: History, of: str = OVERALL) -> None:
-    """Print the mean of a slice in every run, for each model and loss, and which slices moved.
+    """Print the mean of a slice in every run, for each model and loss, which slices moved, and where the reports are.
 
     Args:
         history: of one name.
         of: the slice.
     """
     console, found = out(), moves(history)
+    firsts = [one for one in first_moves(found) if one.slice != OVERALL]
+    share = max(_MOVED_LINES // max(len(history.pairs()), 1), 1)
     for model, loss in history.pairs():
         moved = {one.run: one for one in found if (one.model, one.loss, one.slice) == (model, loss, of)}
         table = plain_table(f"{printable(model)}, {printable(loss)}: {printable(of)}", _COLUMNS, 3, then=1)
@@ -34,9 +37,10 @@ def print_history(history: History, of: str = OVERALL) -> None:
             add(table, history.runs[row["run"]].shown, *_numbers(row), _mark(moved.get(row["run"])))
         console.print(table)
         console.print()
-    _print_moved(history, [one for one in first_moves(found) if one.slice != OVERALL])
-    if history.left:
-        console.print(Text(f"{history.left:,} older runs are left out; --last shows more.", style="dim"))
+        _print_moved(history, [one for one in firsts if (one.model, one.loss) == (model, loss)], share)
+    if not firsts:
+        console.print("No slice moved.\n")
+    _print_runs(history)
     _print_passed_over(history)
 
 
@@ -52,19 +56,29 @@ def _mark(move: Move | None) -> str:
     return "" if move is None else f"{'up' if move.mean > move.before else 'down'}, p = {move.p_adjusted:.2g}"
 
 
-def _print_moved(history: History, found: Sequence[Move]) -> None:
-    console = out()
+def _print_moved(history: History, found: Sequence[Move], limit: int) -> None:
     if not found:
-        console.print("No slice moved.")
         return
-    columns = ["slice", "model", "loss", "first in", "before", "mean", "p"]
-    table = plain_table("Slices that moved, surest first", columns, 3)
-    for one in found[:_MOVED_LINES]:
+    table = plain_table("Slices that moved, surest first", ["slice", "first in", "before", "mean", "p"], 3)
+    for one in found[:limit]:
         numbers = number(one.before), number(one.mean), f"{one.p_adjusted:.2g}"
-        add(table, one.slice, one.model, one.loss, history.runs[one.run].shown, *numbers)
-    console.print(table)
-    if len(found) > _MOVED_LINES:
-        console.print(Text(f"{len(found) - _MOVED_LINES:,} more; --json has all", style="dim"))
+        add(table, one.slice, history.runs[one.run].shown, *numbers)
+    out().print(table)
+    if len(found) > limit:
+        out().print(Text(f"{len(found) - limit:,} more; --json has all", style="dim"))
+    out().print()
+
+
+def _print_runs(history: History) -> None:
+    """The folders of the latest reports, for ``lossops show`` and ``lossops compare``."""
+    table = plain_table("Runs", ["date", "run id", "outcome"], 0)
+    for run in history.runs[-_RUN_LINES:]:
+        add(table, run.shown, run.run_id, run.outcome)
+    out().print(table)
+    if (more := len(history.runs) - _RUN_LINES) > 0:
+        out().print(Text(f"{more:,} earlier ones; --json has all", style="dim"))
+    if history.left:
+        out().print(Text(f"{history.left:,} older runs are left out; --last shows more.", style="dim"))
 
 
 def _print_passed_over(history: History) -> None:

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.console import progress
+from flows.console import progress, say
 from flows.days import Day
 from lossops.config import RunConfig
 from lossops.errors import ConfigError, GateError, LossopsError, RunError
@@ -123,6 +123,15 @@ def _mentions(path: Path, pattern: str) -> bool:
         return re.search(pattern, path.read_text(errors="replace"), re.IGNORECASE) is not None
     except OSError:
         return False
+
+
+def tell_of_compiling() -> None:
+    """Say why the first run on a machine takes long."""
+    from lossops.kernels.jit import cache_folder
+
+    folder = cache_folder()
+    if folder is None or not any(Path(folder).iterdir()):
+        say("Nothing is compiled yet, so this run compiles the kernels of its losses, which may take half a minute.")
 
 
 def run_direct(config: RunConfig, *, fresh: bool = False) -> Finished:

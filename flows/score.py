@@ -217,6 +217,8 @@ def publish(scores: Scores, started: datetime) -> Report:
         report = publish_scores(scores, started)
     observer().on_report(report.path)
     log = get_run_logger()
+    for warning in report.warnings:
+        log.warning("%s", warning)
     log.info("report: %s", report.path)
     with _impatient():
         _show(report, Notices(log.log))

@@ -27,29 +27,36 @@ def print_side_by_side(first: Report, second: Report) -> None:
     found, alone = beside(first, second)
     console = out()
     for name, report in (("first", first), ("second", second)):
-        date, path = past_run(report.run).shown, printable(report.path)
-        console.print(Text(f"{name + ':':8}{printable(report.run['name'])}, {date}, {path}"), soft_wrap=True)
+        run = past_run(report.run)
+        told = f"{name + ':':8}{printable(report.run['name'])}, {run.shown}, run {printable(run.run_id)}"
+        console.print(Text(f"{told}\n        {printable(report.path)}"), soft_wrap=True)
     console.print()
     table = plain_table("All rows", _COLUMNS, 3, then=1)
-    slices = [one for one in found if one.slice != OVERALL]
-    for one in found[: len(found) - len(slices)]:
+    whole = [one for one in found if one.slice == OVERALL]
+    for one in whole:
         add(table, one.model, one.loss, *_numbers(one))
     console.print(table)
-    _print_slices(slices)
+    _print_slices([(one.model, one.loss) for one in whole], found[len(whole) :])
     if alone:
         console.print(Text(f"{alone:,} rows of losses are in one report only", style="dim"))
     console.print("Intervals that overlap may hide a difference of the same rows: see baseline.")
 
 
-def _print_slices(slices: Sequence[Beside]) -> None:
-    if not slices:
-        return
-    table = plain_table("\nSlices, those whose intervals are apart first", ["slice", *_COLUMNS], 3, then=1)
-    for one in slices[:_LINES]:
-        add(table, one.slice, one.model, one.loss, *_numbers(one))
-    out().print(table)
-    if len(slices) > _LINES:
-        out().print(Text(f"{len(slices) - _LINES:,} more; --json has all", style="dim"))
+def _print_slices(pairs: Sequence[tuple[str, str]], slices: Sequence[Beside]) -> None:
+    share = max(_LINES // max(len(pairs), 1), 1)
+    shown = 0
+    for model, loss in pairs[:_LINES]:
+        own = [one for one in slices if (one.model, one.loss) == (model, loss)]
+        if not own:
+            continue
+        title = f"\n{printable(model)}, {printable(loss)}: slices, those whose intervals are apart first"
+        table = plain_table(title, ["slice", *_COLUMNS[2:]], 3, then=1)
+        for one in own[:share]:
+            add(table, one.slice, *_numbers(one))
+        out().print(table)
+        shown += len(own[:share])
+    if len(slices) > shown:
+        out().print(Text(f"{len(slices) - shown:,} more; --json has all", style="dim"))
 
 
 def _numbers(one: Beside) -> tuple[str, str, str, str]:

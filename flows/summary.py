@@ -32,6 +32,7 @@ __all__ = ["ARTIFACT_ROWS", "as_json", "gate_rows", "loss_rows", "report_markdow
 _PAIRS, _WORST = 6, 5  # pairs of model and loss whose worst slices are told, and how many of each
 _DRAWN = 12  # slices of a picture
 _LETTERS = 100
+_WARNING = 600  # letters of one
 ARTIFACT_ROWS = 200  # of a table in Prefect's user interface, which renders every row it is given
 _SHOWN = ("model", "loss", "slice", "rows", "rows_valid", "mean", "ci_low", "ci_high", "std", "min", "max")
 _SHOWN_GATES = ("gate", "model", "slice", "limit", "value", "ci_low", "ci_high", "rows", "outcome", "fails")
@@ -82,7 +83,8 @@ def _verdict_lines(report: Report) -> list[str]:
     found = verdict(report)
     reasons = [f"- {', '.join(map(_cell, names))}: {what}" for *names, what in found.reasons]
     more = [f"- and {found.more:,} more"] if found.more else []
-    return [f"**{found.outcome.capitalize()}.** {found.text}", *([""] if reasons else []), *reasons, *more]
+    warnings = [line for one in found.warnings for line in ("", f"**Warning.** {_cell(one, _WARNING)}")]
+    return [f"**{found.outcome.capitalize()}.** {found.text}", *([""] if reasons else []), *reasons, *more, *warnings]
 
 
 def _overall_lines(report: Report) -> list[str]:
@@ -113,7 +115,7 @@ def _numbers(row: Row) -> str:
     return f"{rows} | {number(row['mean'])} | {interval}"
 
 
-def _cell(text: str) -> str:
+def _cell(text: str, letters: int = _LETTERS) -> str:
     """Text of the user's in a table: as code, so that nothing in it is a link, a picture or another cell."""
-    shown = printable(text[:_LETTERS]).replace("`", "'").replace("|", "\N{BROKEN BAR}")
+    shown = printable(text[:letters]).replace("`", "'").replace("|", "\N{BROKEN BAR}")
     return f"`{shown}`" if shown.strip() else "` `"

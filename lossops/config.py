@@ -197,6 +197,9 @@ class GateConfig(_Strict):
     )
     min_rows: Annotated[int, Field(ge=0)] = Field(0, description="rows below which the outcome is insufficient")
     on_insufficient: Literal["pass", "fail"] = Field("pass", description="what not enough evidence does to the run")
+    on_absent: Literal["pass", "fail"] = Field(
+        "fail", description="what a slice that slices names, and of which there is no row, does to the run"
+    )
 
     @model_validator(mode="after")
     def _one_limit(self) -> GateConfig:
@@ -220,12 +223,18 @@ class GateConfig(_Strict):
         what = " ".join(one for one in (self.model, self.share and f"share {self.share}", self.loss) if one)
         return self.name or f"{what} {self.limit[0]} {self.limit[1]:g}"
 
-    def covers(self, columns: Sequence[str], label: str) -> bool:
-        """Whether it is about a slice, given by its columns and in words."""
-        return any(
-            label == entry or (bool(columns) and list(columns) == ([entry] if isinstance(entry, str) else entry))
-            for entry in self.slices
-        )
+    def concerns(self, columns: Sequence[str]) -> bool:
+        """Whether it is about slices of these columns, or one of them; no columns are all rows."""
+        entries = ([] if entry == "overall" else columns_of_slice(entry) for entry in self.slices)
+        return list(columns) in [*entries, *([entry] for entry in self.slices)]
+
+    def covering(self, columns: Sequence[str], label: str) -> list[int]:
+        """The places of the entries of `slices` that are about a slice, given by its columns and in words."""
+        return [
+            place
+            for place, entry in enumerate(self.slices)
+            if label == entry or (bool(columns) and list(columns) == ([entry] if isinstance(entry, str) else entry))
+        ]
 
 
 _LIMITS = ("max", "max_increase", "max_difference")
@@ -453,7 +462,8 @@ class RunConfig(_Strict):
                 raise ValueError(f"model: {gate.model!r} is the baseline itself; allowed: another model")
         known = [slices.columns for slices in self.chosen_slices]
         for entry in gate.slices:
-            if entry != "overall" and _gate_columns(entry) not in known and [entry] not in known and entry not in known:
+            meant = (columns_of_slice(entry), [entry], entry)
+            if entry != "overall" and not any(one in known for one in meant):
                 choices = ["overall", *(" & ".join(columns) for columns in known)]
                 raise ValueError(f"slices: {shown(entry)} is not among slices; {nearest(str(entry), choices)}")
 
@@ -475,8 +485,8 @@ def _is_loss(bound: BoundLoss | BoundMeasure) -> bool:
     return isinstance(bound, BoundLoss)
 
 
-def _gate_columns(entry: _Columns) -> list[str]:
-    """Return the columns of a single slice in words, such as ``cut=Ideal & color is null``."""
+def columns_of_slice(entry: str | list[str]) -> list[str]:
+    """Return the columns that a gate names, also by a single slice in words, such as ``cut=Ideal & color is null``."""
     if not isinstance(entry, str):
         return entry
     return [re.split(r"=| is (?:null|NaN)$", part, maxsplit=1)[0] for part in entry.split(" & ")]

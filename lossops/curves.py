@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from lossops.losses import CATALOGUE, BoundLoss, Inputs, Interval, Loss, bind
 from lossops.losses.bound import unknown
 from lossops.measures import MEASURES
 
-__all__ = ["CurvePoints", "curve_points"]
+__all__ = ["CurvePoints", "curve_points", "drawn_together"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,6 +26,9 @@ _POINTS = 401
 _REACH = 3.0  # to each side of the label, where the domain goes on
 _STEP = 1e-6  # of a slope, in widths of the picture
 _CORNER = 1e-2  # jump of the slope, relative to it, from which there is none
+_OFF_CENTRE = (
+    0.4  # of the rise between two points: how far a slope that does not jump may be from half-way in the middle
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,38 @@ def curve_points(names: Sequence[str]) -> list[CurvePoints]:
     low, high = _range(chosen, label)
     points = np.linspace(low, high, _POINTS)
     return [_points(one, label, points) for one in chosen]
+
+
+def drawn_together(names: Sequence[str], most: int) -> list[list[str]]:
+    """Share out those losses that have a curve over pictures, in order: losses of one kind, at most so many in each."""
+    found: list[list[str]] = []
+    for name in filter(_has_curve, names):
+        fitting = next((one for one in found if _fit([*one, name])), None)
+        if fitting is None:
+            found.append([name])
+        else:
+            fitting.append(name)
+    return [part for one in found for part in _even(one, most)]
+
+
+def _has_curve(name: str) -> bool:
+    return name in CATALOGUE and _is_drawable(CATALOGUE[name])
+
+
+def _fit(names: Sequence[str]) -> bool:
+    chosen = [_bound(name) for name in names]
+    try:
+        _range(chosen, _label(chosen))
+    except ConfigError:
+        return False
+    return True
+
+
+def _even(names: list[str], most: int) -> Iterator[list[str]]:
+    """Cut a list into parts of nearly one length."""
+    parts = -(-len(names) // most)
+    ends = [len(names) * part // parts for part in range(parts + 1)]
+    yield from (names[start:end] for start, end in pairwise(ends))
 
 
 def _bound(name: str) -> BoundLoss:
@@ -109,12 +145,23 @@ def _names(chosen: Sequence[BoundLoss]) -> str:
 
 
 def _points(one: BoundLoss, label: float, points: Floats) -> CurvePoints:
-    loss = _values(one, label, points)
+    slope = _slope(one, label, points)
+    between = _slope(one, label, (points[1:] + points[:-1]) / 2)
+    # A line from point to point would hide a jump between them, where the slope in the middle is that of one end.
+    rise = slope[1:] - slope[:-1]
+    jumps = np.abs(rise) > _CORNER * (1 + np.abs(between))
+    jumps &= np.abs(between - (slope[1:] + slope[:-1]) / 2) > _OFF_CENTRE * np.abs(rise)
+    slope[:-1][jumps] = np.nan
+    return CurvePoints(one.name, label, points, _values(one, label, points), slope)
+
+
+def _slope(one: BoundLoss, label: float, points: Floats) -> Floats:
+    """The slope at each point; NaN at a corner."""
     step = _STEP * (points[-1] - points[0])
-    left, right = _values(one, label, points - step), _values(one, label, points + step)
+    left, here, right = (_values(one, label, points + by) for by in (-step, 0.0, step))
     slope = (right - left) / (2 * step)
-    jump = np.abs(right - 2 * loss + left) / step
-    return CurvePoints(one.name, label, points, loss, np.where(jump > _CORNER * (1 + np.abs(slope)), np.nan, slope))
+    jump = np.abs(right - 2 * here + left) / step
+    return np.where(jump > _CORNER * (1 + np.abs(slope)), np.nan, slope)
 
 
 def _values(one: BoundLoss, label: float, points: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from lossops.results import (
     hardest_table,
     histogram_table,
     loss_table,
+    warnings_of,
 )
 from lossops.stages import STAGES
 from lossops.versions import versions
@@ -57,7 +59,10 @@ def evaluate(config: RunConfig | Mapping[str, Any] | str | PathLike[str], *, fre
         config = parse_config(config)
     started = utc_now()
     plan = make_plan(config.dated(started))
-    return publish_scores(score(plan, fresh=fresh), started)
+    report = publish_scores(score(plan, fresh=fresh), started)
+    for warning in report.warnings:
+        logging.getLogger("lossops").warning(warning)
+    return report
 
 
 def publish_scores(scores: Scores, started: datetime) -> Report:
@@ -95,6 +100,7 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         "run_id": run_id,
         "name": plan.config.name,
         "outcome": _outcome(gates),
+        "warnings": warnings_of(results),
         "started": started.isoformat(timespec="milliseconds"),
         "finished": finished.isoformat(timespec="milliseconds"),
         "seconds": (finished - started).total_seconds(),

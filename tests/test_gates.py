@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from lossops.comparisons import Difference
 from lossops.errors import GateError
 from lossops.gates import holm, judged, of_difference, of_increase, of_mean, of_share
 from lossops.statistics import Summary
-from tests.datasets import score_table
+from tests.datasets import score_table, write_shards
 from tests.test_intervals import evaluate
 
 
@@ -128,7 +129,7 @@ def test_gates_of_a_run(frame: pd.DataFrame, tmp_path: Path) -> None:
         ("m mean_absolute_error max 1.5", "group=even"): "pass",
         ("m mean_absolute_error max 1.5", "group=odd"): "pass",
         ("mean_absolute_error max_increase 0.05", "group=odd"): "pass",
-        ("mean_absolute_error max_increase 0.05", "group=none"): "insufficient",
+        ("mean_absolute_error max_increase 0.05", "group=none"): "fail",
         ("mean_absolute_error max_difference -0.5", "group=even"): "fail",
         ("m share invalid max 0", "overall"): "pass",
     }
@@ -140,7 +141,7 @@ def test_gates_of_a_run(frame: pd.DataFrame, tmp_path: Path) -> None:
     assert math.isclose(bad["p_adjusted"], min(4 * expected, 1), rel_tol=1e-6)
     assert not report.passed
     assert report.run["outcome"] == "failed"
-    with pytest.raises(GateError, match=r"2 of 8 gate rows failed: .*group=bad: 3\.[0-9]+ \(.*gates|report"):
+    with pytest.raises(GateError, match=r"3 of 8 gate rows failed: .*group=bad: 3\.[0-9]+ \(.*gates|report"):
         report.check_gates()
 
 
@@ -187,3 +188,68 @@ def test_shares(tmp_path: Path) -> None:
         "unmatched 0": "pass",
     }
     assert report.gates["value"].to_pylist() == [2 / 8, 2 / 8, 1 / 6, 1 / 6, 0.0]
+
+
+@pytest.mark.parametrize(("on_absent", "outcome"), [("fail", "fail"), ("pass", "insufficient")])
+@pytest.mark.parametrize("limit", [{"max": 100.0}, {"max_difference": 100.0}])
+def test_a_misspelt_slice_does_not_pass(
+    frame: pd.DataFrame, tmp_path: Path, limit: dict[str, float], on_absent: str, outcome: str
+) -> None:
+    """Also where fewer rows than ``min_rows`` would otherwise leave a gate undecided."""
+    slices = ["overall", "group=evem", "group is null"]
+    gate = {"loss": "mean_absolute_error", "model": "m", **limit, "slices": slices, "min_rows": 1}
+    report = _run(tmp_path, frame, gate | {"on_absent": on_absent})
+    found = {row["slice"]: row for row in report.gates.to_pylist()}
+    assert {name: row["outcome"] for name, row in found.items()} == {
+        "overall": "pass",
+        "group=evem": outcome,
+        "group is null": outcome,
+    }
+    assert found["group=evem"]["why"] == "no row is in this slice; did you mean 'group=even'?"
+    assert report.passed == (on_absent == "pass")
+    if on_absent == "fail":
+        with pytest.raises(
+            GateError, match=r"group=evem: no value, no row is in this slice; did you mean 'group=even'"
+        ):
+            report.check_gates()
+
+
+def test_a_gate_on_a_column_needs_rows(tmp_path: Path) -> None:
+    """Where no label pairs with a prediction, there is no slice that a gate could be about."""
+    gate = {"loss": "mean_absolute_error", "max": 1.0, "slices": ["group"]}
+    for side, start in (("labels", 0), ("predictions", 100)):
+        ids = np.arange(start, start + 10)
+        write_shards(tmp_path / side, [pa.table({"id": ids, "y": ids * 1.0, f"group_{side}": ["a"] * 10})])
+    report = lossops.evaluate(
+        {
+            "name": "gated",
+            "labels": {"path": str(tmp_path / "labels"), "label": "y"},
+            "models": {"m": {"path": str(tmp_path / "predictions"), "prediction": "y"}},
+            "key": "id",
+            "losses": ["mean_absolute_error"],
+            "slices": ["group_labels"],
+            "gates": [gate | {"slices": ["group_labels"]}],
+            "output": str(tmp_path / "reports"),
+        }
+    )
+    rows = report.gates.select(["slice", "outcome", "fails"]).to_pylist()
+    assert rows == [{"slice": "group_labels", "outcome": "fail", "fails": True}]
+
+
+def test_a_share_has_one_row_a_model(tmp_path: Path) -> None:
+    """Of losses that differ it is the largest; a share that is the same for all is of no loss."""
+    frame = pd.DataFrame({"y": [1.0, 0, 1, 0], "p": [0.5, 2.0, 0.0, math.nan], "q": [0.5, 0.5, 0.5, math.nan]})
+    models = {name: {"path": str(tmp_path / "data"), "prediction": name} for name in ("p", "q")}
+    gates = [{"share": share, "max": 0.5} for share in ("invalid", "unmatched")]
+    gates.append({"share": "invalid", "loss": "mean_absolute_error", "max": 0.5})
+    losses = ["mean_absolute_error", "binary_crossentropy"]
+    report = evaluate(tmp_path, frame, models=models, losses=losses, gates=gates)
+    names = ["gate", "model", "loss", "value"]
+    assert [tuple(row[name] for name in names) for row in report.gates.to_pylist()] == [
+        ("share invalid max 0.5", "p", "binary_crossentropy", 0.5),
+        ("share invalid max 0.5", "q", None, 0.25),
+        ("share unmatched max 0.5", "p", None, 0.0),
+        ("share unmatched max 0.5", "q", None, 0.0),
+        ("share invalid mean_absolute_error max 0.5", "p", "mean_absolute_error", 0.25),
+        ("share invalid mean_absolute_error max 0.5", "q", "mean_absolute_error", 0.25),
+    ]

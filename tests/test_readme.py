@@ -1,4 +1,4 @@
-"""Every block of the README runs, or is a config that is valid, or is of a kind that another test runs."""
+"""Every block of every README runs, or is a config that is valid, or is of a kind that another test runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from lossops.config import load_config, parse_config
 from tests.datasets import cut, write_shards
 
 _ROOT = Path(__file__).resolve().parents[1]
-_README = (_ROOT / "README.md").read_text(encoding="utf-8")
+_FOLDERS = ("configs", "flows", "lossops", "lossops/losses", "lossops/report")
+_READMES = ("README.md", *(f"{name}/README.md" for name in _FOLDERS))
+_TEXTS = {name: (_ROOT / name).read_text(encoding="utf-8") for name in _READMES}
 
 # Lines of shell blocks that no test runs as they stand: how they begin, why not, and what tests what they do.
 _ELSEWHERE = {
@@ -36,10 +38,11 @@ _STORE = {"s3://inputs": "inputs", "s3://reports": "store"}  # where there is no
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, and the line of the README it begins at."""
+    """A fenced block: its language, its text, and the file and line it begins at."""
 
     language: str
     text: str
+    file: str
     line: int
 
     @property
@@ -50,12 +53,16 @@ class Block:
 
 
 def _blocks() -> list[Block]:
-    found = re.finditer(r"^```(\w*)\n(.*?)^```$", _README, re.DOTALL | re.MULTILINE)
-    return [Block(one[1], one[2], _README[: one.start()].count("\n") + 1) for one in found]
+    return [
+        Block(one[1], one[2], file, text[: one.start()].count("\n") + 1)
+        for file, text in _TEXTS.items()
+        for one in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    ]
 
 
 def _of(language: str) -> list[Any]:
-    return [pytest.param(block, id=f"line-{block.line}") for block in _blocks() if block.language == language]
+    chosen = [block for block in _blocks() if block.language == language]
+    return [pytest.param(block, id=f"{block.file}-{block.line}") for block in chosen]
 
 
 def _local(text: str) -> str:
@@ -112,13 +119,13 @@ def _run(folder: Path, environment: Mapping[str, str], *words: str) -> str:
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     assert {block.language for block in _blocks()} == {"sh", "yaml", "python"}
-    assert _README.count("\n```") == 2 * len(_blocks())
+    assert sum(text.count("\n```") for text in _TEXTS.values()) == 2 * len(_blocks())
     for why, where in _ELSEWHERE.values():
         assert why
         assert (_ROOT / where).is_file()
     lines = [line for block in _blocks() for line in block.text.splitlines() if block.language == "sh"]
     for start in _ELSEWHERE:
-        assert any(line.startswith(start) for line in lines), f"{start} is no longer in the README"
+        assert any(line.startswith(start) for line in lines), f"{start} is no longer in a README"
 
 
 @pytest.mark.parametrize("block", _of("sh"))
@@ -136,15 +143,16 @@ def test_commands_run_as_they_stand(block: Block, folder: Path, environment: Map
 @pytest.mark.parametrize("block", _of("yaml"))
 def test_configs_are_valid(block: Block, folder: Path) -> None:
     """One that is a part of a config stands in one that has the models it names."""
+    part = yaml.safe_load(block.text)
     if block.name:
         assert load_config(str(folder / block.name)).name
-        return
-    data = {"path": "data/predictions", "prediction": "yhat"}
-    rest = yaml.safe_load((folder / "price.yaml").read_text())
-    rest["models"] = {"old": data, "new": data}
-    part = yaml.safe_load(block.text)
-    chosen = parse_config(rest | part)
-    assert len(chosen.gates) == len(part["gates"])
+    elif "labels" in part:
+        assert parse_config(part).name
+    else:
+        data = {"path": "data/predictions", "prediction": "yhat"}
+        rest = yaml.safe_load((folder / "price.yaml").read_text())
+        rest["models"] = {"old": data, "new": data}
+        assert len(parse_config(rest | part).gates) == len(part["gates"])
 
 
 @pytest.mark.parametrize("block", _of("python"))
@@ -159,28 +167,28 @@ def test_what_the_nights_left_is_their_history(folder: Path, environment: Mappin
     _nights(folder)
     _run(folder, environment, "sh", "-c", "lossops backfill nightly.yaml --from 2026-10-01 --to 2026-10-03")
     found = _run(folder, environment, "sh", "-c", "lossops history clicks --output store")
-    assert re.findall(r"^2026-10-\d\d", found, re.MULTILINE) == ["2026-10-01", "2026-10-02", "2026-10-03"]
+    days = ["2026-10-01", "2026-10-02", "2026-10-03"]
+    assert re.findall(r"^2026-10-\d\d", found, re.MULTILINE) == 2 * days  # what they found, and where they are
 
 
-def _recipes() -> list[Any]:
-    text = (_ROOT / "configs" / "README.md").read_text(encoding="utf-8")
-    found = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert text.count("\n```") == 2 * len(found)
-    return [pytest.param(one, id=yaml.safe_load(one)["name"]) for one in found]
+@pytest.mark.parametrize("name", _READMES)
+def test_what_is_pointed_at_is_there(name: str) -> None:
+    """Links, pictures, files and test modules that are named in code quotes, and words that select tests."""
+    text, here = _TEXTS[name], (_ROOT / name).parent
+    for path in re.findall(r"\]\(([^):#]+)\)", text):
+        assert (here / path).is_file(), f"{name} links to {path}"
+    for path in re.findall(r"`([a-z_]+(?:/[a-z_-]+)*\.(?:py|yaml|yml|sh))`", text):
+        known = any((place / path).exists() for place in (here, _ROOT, _ROOT / "lossops", _ROOT / "configs"))
+        assert known or path in {"price.yaml", "nightly.yaml", "release.yaml"}, f"{name} points at {path}"
+    for words in re.findall(r"`pytest ([^`]+)`", text):
+        for path in re.findall(r"tests/[\w/.]+", words):
+            assert (_ROOT / path).exists(), f"{name} points at {path}"
+        if found := re.search(r"(\S+\.py) -k (\w+)", words):
+            assert re.search(rf"def test_\w*{found[2]}", (_ROOT / found[1]).read_text()), f"{name}: {words}"
 
 
-@pytest.mark.parametrize("recipe", _recipes())
-def test_recipes_are_valid(recipe: str) -> None:
-    assert parse_config(yaml.safe_load(recipe)).name
-
-
-def test_what_is_pointed_at_is_there() -> None:
-    """Files and test modules that are named in code quotes, and words that select tests."""
-    places = {"README.md": _ROOT, "configs/README.md": _ROOT / "configs", "lossops/README.md": _ROOT / "lossops"}
-    for name, here in places.items():
-        text = (_ROOT / name).read_text(encoding="utf-8")
-        for path in re.findall(r"`(?:pytest )?([a-z_]+(?:/[a-z_-]+)*\.(?:py|yaml|yml|sh))[` ]", text):
-            known = any((place / path).exists() for place in (here, _ROOT, _ROOT / "configs"))
-            assert known or path in {"price.yaml", "nightly.yaml", "release.yaml"}, f"{name} points at {path}"
-        for path, word in re.findall(r"`pytest (\S+\.py) -k (\w+)`", text):
-            assert re.search(rf"def test_\w*{word}", (_ROOT / path).read_text()), f"{name}: no test of {word} in {path}"
+def test_the_readme_is_read_in_minutes() -> None:
+    """What is looked up stands beside what it explains."""
+    assert len(_TEXTS["README.md"].splitlines()) < 300
+    found = {str(path.parent.relative_to(_ROOT)) for path in _ROOT.glob("[a-z]*/**/README.md")}
+    assert found == set(_FOLDERS)

@@ -14,6 +14,7 @@ from lossops.report.selection import number, printable
 
 __all__ = [
     "Block",
+    "Cells",
     "Code",
     "Column",
     "Facts",

@@ -13,6 +13,7 @@ __all__ = ["curve_plot"]
 _WIDTH, _HEIGHT = 330, 260
 _COLOURS = ["#2a5fb8", "#d1603d", "#3f8f5a", "#8a6bb1", "#e0a33a", "#3f8fa3", "#b05a80", "#7a828f"]
 _INK, _LINE = "#1d2430", "#d5dae2"
+_ROOM = 75  # letters of a line of the legend
 _STEEP = 4.0  # how far a curve may leave what most of it shows before the picture is cut off
 
 
@@ -20,7 +21,8 @@ def curve_plot(curves: Sequence[CurvePoints]) -> Spec:
     """The losses on the left, their slopes on the right, over the same predictions."""
     names = [one.name for one in curves]
     colours = [_COLOURS[place % len(_COLOURS)] for place in range(len(names))]
-    legend = {"title": None, "orient": "bottom", "symbolType": "stroke", "columns": 3, "labelLimit": 0}
+    columns = max(1, _ROOM // max(map(len, names)))
+    legend = {"title": None, "orient": "bottom", "symbolType": "stroke", "columns": columns, "labelLimit": 0}
     colour = {"field": "loss", "sort": None, "scale": {"domain": names, "range": colours}, "legend": legend}
     title = f"prediction, where the label is {curves[0].label:g}"
     panels = [_panel(curves, value, title, colour) for value in ("loss", "slope")]
@@ -36,7 +38,7 @@ def curve_plot(curves: Sequence[CurvePoints]) -> Spec:
         "font": "sans-serif",
         "view": {"stroke": None},
         "axis": {**text, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE},
-        "legend": {**text, "symbolStrokeWidth": 3},
+        "legend": {**text, "symbolStrokeWidth": 3, "columnPadding": 30},
     }
     return {"hconcat": panels, "spacing": 30, "padding": 12, "config": config}
 
@@ -50,7 +52,13 @@ def _panel(curves: Sequence[CurvePoints], value: str, title: str, colour: Spec) 
     scale = {"domain": _span([one["value"] for one in data if one["value"] is not None]), "nice": False}
     ends = {"domain": [data[0]["prediction"], data[-1]["prediction"]], "nice": False}
     encoding = {
-        "x": {"field": "prediction", "type": "quantitative", "title": title, "scale": ends, "axis": {"tickCount": 6}},
+        "x": {
+            "field": "prediction",
+            "type": "quantitative",
+            "title": title,
+            "scale": ends,
+            "axis": {"tickCount": 6, "labelFlush": False},
+        },
         "y": {"field": "value", "type": "quantitative", "title": value, "scale": scale, "axis": {"tickCount": 6}},
         "color": colour,
     }

@@ -11,7 +11,7 @@ from lossops.report.selection import printable
 
 __all__ = ["label_axis", "numbered", "short"]
 
-_LABEL = 28  # letters
+_LABEL = 32  # letters
 _LETTER = 7.8  # their width in a wide font: the renderer has other fonts than whoever reads the page
 _DIGITS = 5
 _LABEL_OF = f"slice(datum.label, {_DIGITS})"  # without the number that keeps labels apart

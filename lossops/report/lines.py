@@ -11,7 +11,8 @@ from lossops.report.plots import ACCENT, NUMBERS, Row, Spec, styled
 __all__ = ["line_plot"]
 
 _WIDTH, _HEIGHT = 380, 150
-_SHORT = 4 * 86_400_000  # milliseconds within which the time of day matters
+_DAY = 86_400_000  # milliseconds
+_SHORT = 4 * _DAY  # within which the time of day matters
 
 
 def line_plot(rows: Sequence[Row], moments: Sequence[datetime]) -> Spec | None:
@@ -24,8 +25,11 @@ def line_plot(rows: Sequence[Row], moments: Sequence[datetime]) -> Spec | None:
     data = [_point(row, moment) for row, moment in zip(rows, moments, strict=True) if _is_finite(row["mean"])]
     if not data:
         return None
-    label = "%Y-%m-%d" if data[-1]["at"] - data[0]["at"] > _SHORT else "%m-%d %H:%M"
-    room = {"tickCount": 3, "labelOverlap": True, "labelSeparation": 14, "labelFlush": False}
+    is_long = data[-1]["at"] - data[0]["at"] > _SHORT
+    by_day = all(one["at"] % _DAY == 0 for one in data)
+    label = "%Y-%m-%d" if is_long or by_day else "%m-%d %H:%M"
+    ticks = {"interval": "day", "step": 1} if by_day and not is_long else 3
+    room = {"tickCount": ticks, "labelOverlap": True, "labelSeparation": 14, "labelFlush": False}
     axis = {**room, "grid": False, "labelExpr": f"utcFormat(datum.value, '{label}')"}
     across = {"field": "at", "type": "temporal", "scale": {"type": "utc"}, "title": None, "axis": axis}
     down = {"type": "quantitative", "title": None, "scale": {"zero": False}, "axis": NUMBERS}

@@ -1,7 +1,7 @@
 "use strict";
 // Makes every table sort and filter. Rows of long tables are built when they are looked at, always as text.
 (() => {
-  const PAGE = 100, CUT = 200;
+  const PAGE = 50, CUT = 200;
   const collator = new Intl.Collator("en", { numeric: true });
 
   const element = (name, properties = {}, ...children) => {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lossops.report import plots
 from lossops.report.blocks import Block, Code, Column, Facts, Figure, Gallery, Note, Table, left_out, values, within
 from lossops.report.drawing import plot_of
-from lossops.report.selection import is_overall
+from lossops.report.selection import Row, is_overall, number
 from lossops.report.store import Report
 
 __all__ = ["hardest", "ledger", "what_was_run"]
@@ -17,16 +18,13 @@ __all__ = ["hardest", "ledger", "what_was_run"]
 _BARS = 24
 _FOLDED = 12  # rows of a table that is opened first
 _BYTES = 150_000  # of a table that may be long
+_LONG = re.compile(r"\d+\.\d{6,}(?:e[+-]?\d+)?|\d\.\d+e[+-]?\d+")  # numbers of more digits than are read
 
 
 def ledger(report: Report) -> Iterator[Block]:
     """Stacked bars of what became of rows, the same as a table, and shards in quarantine."""
     entries = [row for row in report.ledger.to_pylist() if row["rows"]]
-    # What is the same in every bar says nothing.
-    told = [name for name in ("dataset", "model", "loss") if len({row[name] for row in entries}) > 1] or ["dataset"]
-    bars: dict[str, list[tuple[str, int]]] = {}
-    for row in entries:
-        bars.setdefault(" · ".join(row[name] for name in told), []).append((row["reason"], row["rows"]))
+    bars = _bars(entries)
     if not bars:
         return
     totals = [f"{count:,} rows of {dataset}" for dataset, count in report.run.get("rows", {}).items()]
@@ -34,7 +32,7 @@ def ledger(report: Report) -> Iterator[Block]:
     shown = list(bars.items())[:_BARS]
     reasons = list(dict.fromkeys(["scored", *(row["reason"] for row in entries)]))
     lost = [(label, [part for part in parts if part[0] != "scored"]) for label, parts in shown]
-    about = "One bar for each dataset, model and loss, stacked by what became of its rows."
+    about = "A bar for each dataset, model and loss that differ, stacked by what became of its rows."
     table = Table(
         "t-ledger",
         "Rows by what became of them",
@@ -53,6 +51,19 @@ def ledger(report: Report) -> Iterator[Block]:
     yield table
     yield from left_out(len(bars) - _BARS, "bars", "ledger.parquet")
     yield from _quarantined(report)
+
+
+def _bars(entries: Sequence[Row]) -> dict[str, list[tuple[str, int]]]:
+    """What became of rows, by dataset, model and loss; one bar for models or losses that leave out the same rows."""
+    parts: dict[tuple[str, ...], list[tuple[str, int]]] = {}
+    for row in entries:
+        parts.setdefault((row["dataset"], row["model"], row["loss"]), []).append((row["reason"], row["rows"]))
+    for names in range(2, 0, -1):  # without the last name, as long as that tells nothing
+        shorter = {key[:names]: own for key, own in parts.items()}
+        if any(shorter[key[:names]] != own for key, own in parts.items()):
+            break
+        parts = shorter
+    return {" · ".join(key): own for key, own in parts.items()}
 
 
 def _quarantined(report: Report) -> Iterator[Block]:
@@ -90,9 +101,16 @@ def hardest(report: Report) -> Iterator[Block]:
 
 
 def _as_text(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Keys may be numbers or lists of parts; a reader wants to search them as they are written."""
-    key = row[3]
-    return (*row[:3], key if key is None or isinstance(key, str) else _key(key), *row[4:])
+    """Keys may be numbers or lists of parts, and predictions long lists: as a reader would write them."""
+    key, prediction = row[3], row[6]
+    told = key if key is None or isinstance(key, str) else _key(key)
+    return (
+        *row[:3],
+        told,
+        *row[4:6],
+        prediction and _LONG.sub(lambda found: number(float(found[0])), prediction),
+        *row[7:],
+    )
 
 
 def _key(key: Any) -> str:

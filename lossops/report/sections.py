@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lossops.report import plots
-from lossops.report.blocks import Block, Column, Figure, Gallery, Note, Section, Table, left_out, values, within
+from lossops.report.blocks import Block, Cells, Column, Figure, Gallery, Note, Section, Table, left_out, values, within
 from lossops.report.drawing import plot_of
 from lossops.report.history import History
 from lossops.report.history_section import history_blocks
 from lossops.report.labels import short
 from lossops.report.row_sections import hardest, ledger, what_was_run
 from lossops.report.selection import compared, gates_in_order, is_overall, level, number, overall
-from lossops.report.slice_sections import compared_slices, crosses, discovered_slices, every_slice, worst_slices_of
+from lossops.report.slice_sections import (
+    compared_slices,
+    crosses,
+    discovered_slices,
+    every_slice,
+    mean_title,
+    worst_slices_of,
+)
 from lossops.report.store import Report
 from lossops.report.tables import quantile_name
 
@@ -32,7 +39,7 @@ def sections(report: Report, history: History | None = None) -> list[Section]:
         ("history", "History"): history_blocks(history, PAIRS),
         ("baseline", "Against the baseline"): [*_compared(report), *compared_slices(report, pairs, PAIRS)],
         ("slices", "Slices"): [*worst_slices_of(report, pairs, PAIRS), *every_slice(report, pairs)],
-        ("discovered", "Slices that were searched for"): discovered_slices(report),
+        ("discovered", "Slices that were searched for"): discovered_slices(report, PAIRS),
         ("crosses", "Crosses"): crosses(report, pairs, PAIRS),
         ("calibration", "Calibration"): _calibration(report),
         ("distribution", "Distribution of losses"): _distribution(report),
@@ -95,8 +102,7 @@ def _overall(report: Report) -> Iterator[Block]:
 
 
 def _means(report: Report, loss: str, rows: list[dict[str, Any]]) -> Figure:
-    kind = "mean " * (rows[0]["kind"] == "loss")
-    spec = plots.dot_plot(rows, "mean", "model", f"{kind}{short(loss)}")
+    spec = plots.dot_plot(rows, "mean", "model", mean_title(rows[0]))
     return Figure((loss,), plot_of(spec, f"Mean {loss} of each model", _says(report)))
 
 
@@ -140,15 +146,20 @@ def _calibration(report: Report) -> Iterator[Block]:
     if pairs:
         yield Note("On the dashed diagonal the mean label of a bin is its mean prediction. The area of a dot is rows.")
     figures = []
-    for place, pair in enumerate(pairs[:PAIRS]):
-        own = [row for row in rows if (row["model"], row["loss"]) == pair]
+    # Losses of the same probabilities have the same calibration.
+    alike: dict[tuple[str, Sequence[Cells]], list[str]] = {}
+    for model, loss in pairs:
+        own = [row for row in rows if (row["model"], row["loss"]) == (model, loss)]
+        alike.setdefault((model, tuple(values(own, *names))), []).append(loss)
+    for place, ((model, cells), losses) in enumerate(list(alike.items())[:PAIRS]):
+        own = [row for row in rows if (row["model"], row["loss"]) == (model, losses[0])]
         spec = plots.calibration_plot([row for row in own if row["bin"] is not None])
-        name, about = f"Calibration of {', '.join(pair)}", "Mean label beside mean prediction in bins."
-        table = Table(f"t-calibration-{place}", "Bins of the prediction", columns, values(own, *names), folded=True)
-        figures.append(Figure(pair, plot_of(spec, name, about), _calibration_text(own), table))
+        name, about = f"Calibration of {', '.join([model, *losses])}", "Mean label beside mean prediction in bins."
+        table = Table(f"t-calibration-{place}", "Bins of the prediction", columns, cells, folded=True)
+        figures.append(Figure((model, *losses), plot_of(spec, name, about), _calibration_text(own), table))
     if figures:
         yield Gallery(figures)
-    yield from left_out(len(pairs) - PAIRS, "pairs of model and loss", "calibration.parquet")
+    yield from left_out(len(alike) - PAIRS, "models and losses", "calibration.parquet")
 
 
 def _calibration_text(rows: list[dict[str, Any]]) -> str:

@@ -10,14 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lossops.report import plots
-from lossops.report.blocks import Block, Column, Figure, Gallery, Heading, Note, Table, left_out, values, within
+from lossops.report.blocks import Block, Cells, Column, Figure, Gallery, Heading, Note, Table, left_out, values, within
 from lossops.report.drawing import plot_of
+from lossops.report.history import MOVED
 from lossops.report.labels import short
 from lossops.report.selection import discovered, is_overall, level, overall, slices_of
 from lossops.report.store import Report
 from lossops.report.tables import quantile_name
 
-__all__ = ["compared_slices", "crosses", "discovered_slices", "every_slice", "worst_slices_of"]
+__all__ = ["compared_slices", "crosses", "discovered_slices", "every_slice", "mean_title", "worst_slices_of"]
 
 Pair = tuple[str, str]
 
@@ -53,24 +54,53 @@ def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
             "Sorted by the lower end of the interval, so that a few unlucky rows do not outrank a real problem. "
             "The area of a dot is the rows scored, the dashed line the mean of all rows."
         )
-    columns = [Column("slice", "text"), Column("rows scored", "count"), Column("mean loss"), *_from_to("mean")]
+    columns = [
+        *(Column("slice", "text"), Column("rows scored", "count"), Column("mean loss"), *_from_to("mean")),
+        *(Column("mean of others"), Column("difference"), *_from_to("difference"), Column("adjusted p")),
+    ]
+    others = report.contrasts.filter(pc.equal(report.contrasts["against"], "complement"))
     figures = []
     for number, (pair, rows) in enumerate(shown[:limit]):
         spec = worst_slices_plot(report, pair, rows)
         about = f"Dots are means, lines their {level(report)} intervals, worst first."
-        cells = values(rows, "slice", "rows_valid", "mean", *_INTERVALS)
-        table = Table(f"t-worst-{number}", "The worst slices", columns, cells, folded=True)
-        figures.append(Figure(pair, plot_of(spec, f"Worst slices of {', '.join(pair)}", about), "", table))
+        contrasts = _own(others, pair)
+        cells = _beside_others(values(rows, "slice", "rows_valid", "mean", *_INTERVALS), contrasts)
+        table = Table(f"t-worst-{number}", "The worst slices, beside all other rows", columns, cells, folded=True)
+        plot = plot_of(spec, f"Worst slices of {', '.join(pair)}", about)
+        figures.append(Figure(pair, plot, _sure_ones(contrasts), table))
     if figures:
         yield Gallery(figures)
     yield from _pairs_left(len(shown) - limit, "the table below")
 
 
+def _beside_others(cells: Sequence[Cells], contrasts: pa.Table) -> list[Cells]:
+    """Rows that begin with a slice, continued by its contrast with all rows that are not in it."""
+    names = ("other_mean", "difference", *_INTERVALS, "p_adjusted")
+    wanted = contrasts.filter(pc.is_in(contrasts["slice"], pa.array([row[0] for row in cells], pa.string())))
+    found = {row["slice"]: tuple(row[name] for name in names) for row in wanted.to_pylist()}
+    return [(*row, *found.get(row[0], (None,) * len(names))) for row in cells]
+
+
+def _sure_ones(contrasts: pa.Table) -> str:
+    """How many slices surely differ from all other rows."""
+    if not contrasts.num_rows:
+        return ""
+    sure = contrasts.filter(pc.less(contrasts["p_adjusted"], MOVED))
+    above = sure.filter(pc.greater(sure["difference"], 0.0)).num_rows
+    told = f"{above:,} of {contrasts.num_rows:,} slices have a surely higher mean than all other rows"
+    return f"{told}, {sure.num_rows - above:,} a surely lower one (p < {MOVED:g}, adjusted over the slices)."
+
+
 def worst_slices_plot(report: Report, pair: Pair, rows: Sequence[Mapping[str, Any]]) -> plots.Spec | None:
     """Dots with intervals for slices of a model and loss, and a line where the mean of all rows is."""
-    means = {(row["model"], row["loss"]): row["mean"] for row in overall(report)}
-    title = f"mean {short(pair[1])}"
-    return plots.dot_plot(rows, "mean", "slice", title, size="rows_valid", line=means.get(pair))
+    whole = next(row for row in overall(report) if (row["model"], row["loss"]) == pair)
+    return plots.dot_plot(rows, "mean", "slice", mean_title(whole), size="rows_valid", line=whole["mean"])
+
+
+def mean_title(row: Mapping[str, Any]) -> str:
+    """What an axis of means of a model and loss shows; a measure is no mean, and a mean may be called so."""
+    is_told = row["kind"] != "loss" or row["loss"].startswith("mean_")
+    return short(row["loss"]) if is_told else f"mean {short(row['loss'])}"
 
 
 def _from_to(what: str) -> list[Column]:
@@ -163,7 +193,7 @@ def _surest(own: pa.Table) -> list[dict[str, Any]]:
     return [*worse.to_pylist(), *reversed(better.to_pylist())]
 
 
-def discovered_slices(report: Report) -> Iterator[Block]:
+def discovered_slices(report: Report, limit: int) -> Iterator[Block]:
     """Conjunctions that were searched for, with what the other half of the rows says."""
     rows, _ = discovered(report, report.discovered.num_rows)
     if not rows:
@@ -174,20 +204,40 @@ def discovered_slices(report: Report) -> Iterator[Block]:
         Column("loss", "text", choice=True),
         Column("searched rows", "count"),
         Column("searched mean"),
-        Column("held-out rows", "count"),
-        *(Column(title) for title in ("held-out mean", "mean of others", "difference")),
+        Column("rows held out", "count"),
+        *(Column(title) for title in ("mean held out", "mean of others", "difference")),
         *_from_to("difference"),
         Column("adjusted p"),
     ]
     names = ["slice", "model", "loss", "rows", "mean", "held_out_rows", "held_out_mean", "held_out_other_mean"]
     names += ["difference", *_INTERVALS, "p_adjusted"]
-    yield Note(
-        "Found in one half of the rows, tested on the other half, which was not searched: its means and p-values are "
-        "honest, the searched mean is too high."
-    )
+    if any(row["held_out_rows"] is not None for row in rows):
+        yield Note(
+            "Found in one half of the rows, tested on the other half, which was held out: its means and p-values are "
+            "honest, the searched mean is too high."
+        )
+    else:
+        yield Note("Found in all rows and tested on none: a mean that was searched for is too high.")
+    if figures := _found(rows)[:limit]:
+        yield Gallery(figures)
     shown = within(values(rows, *names), _OTHER_BYTES // 2)
     yield Table("t-discovered", "Slices that were found, the best confirmed first", columns, shown)
     yield from left_out(len(rows) - len(shown), "rows", "discovered.parquet")
+
+
+def _found(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """What the held-out rows say of the slices of each model and loss, as dots with intervals."""
+    figures = []
+    for pair in dict.fromkeys((row["model"], row["loss"]) for row in rows):
+        own = [row for row in rows if (row["model"], row["loss"]) == pair][:_DOTS]
+        title = "difference to all other rows, held out"
+        spec = plots.dot_plot(own, "difference", "slice", title, size="held_out_rows", line=0.0)
+        if spec is not None:
+            about = (
+                "Dots are differences of held-out means, lines their intervals; right of the line the slice is worse."
+            )
+            figures.append(Figure(pair, plot_of(spec, f"Slices that were found of {', '.join(pair)}", about)))
+    return figures
 
 
 def crosses(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block]:

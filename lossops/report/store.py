@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -19,7 +19,7 @@ from lossops.data.storage import open_storage
 from lossops.errors import ConfigError, GateError, InputError, RunError, nearest, shown
 from lossops.report.tables import SCHEMAS
 
-__all__ = ["Report", "check_output", "open_report", "publish"]
+__all__ = ["Report", "check_output", "gate_finding", "open_report", "publish"]
 
 _MANIFEST = "run.json"
 _PAGE = "report.html"
@@ -55,6 +55,11 @@ class Report:
     def passed(self) -> bool:
         """Whether every gate kept its limit, or there was none."""
         return bool(self.run["outcome"] != "failed")
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What must not be overlooked, such as a share of rows that is not scored: a sentence each."""
+        return tuple(self.run.get("warnings", ()))
 
     def table(self, name: str) -> pa.Table:
         """Return a table by name, such as ``losses``, as Arrow.
@@ -114,10 +119,16 @@ def _library(name: str) -> Any:
 
 
 def _gate_text(row: Mapping[str, Any]) -> str:
+    return f"{row['gate']}, {row['model']}, {row['slice']}: {gate_finding(row)}"
+
+
+def gate_finding(row: Mapping[str, Any]) -> str:
+    """What a row of gates.parquet found, in words: value, interval, and why nothing can be told."""
     value = "no value" if row["value"] is None else f"{row['value']:.6g}"
     interval = "" if row["ci_low"] is None else f" ({row['ci_low']:.6g} to {row['ci_high']:.6g})"
-    why = f", insufficient: {row['why']}" if row["why"] else ", insufficient" * (row["outcome"] == "insufficient")
-    return f"{row['gate']}, {row['model']}, {row['slice']}: {value}{interval}{why}"
+    insufficient = ["insufficient"] if row["outcome"] == "insufficient" else []
+    why = ": ".join([*insufficient, *([row["why"]] if row["why"] else [])])
+    return f"{value}{interval}{', ' * bool(why)}{why}"
 
 
 def check_output(output: str) -> None:

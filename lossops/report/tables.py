@@ -175,7 +175,9 @@ CONTRASTS = pa.schema(
 GATES = pa.schema(
     [
         _field("gate", _TEXT, "gate as the config names it, or what it limits"),
-        *_PLACE,
+        _PLACE[0],
+        _field("loss", _TEXT, "loss as the config names it; null for a share that is the same for all", nullable=True),
+        *_PLACE[2:],
         _field("limit", _REAL, "largest value that is allowed", "of the value"),
         _field("value", _REAL, "mean loss, difference or relative difference to the baseline, or share", nullable=True),
         _field("ci_low", _REAL, "lower end of its interval; null for a share", nullable=True),
@@ -183,11 +185,16 @@ GATES = pa.schema(
         _field("p_value", _REAL, "of a true value within the limit", nullable=True),
         _field("p_adjusted", _REAL, "the same adjusted over the rows of the gate (Holm)", nullable=True),
         _field("rows", _COUNT, "rows that the value is of", "rows"),
-        _field("outcome", _TEXT, "pass: the interval keeps the limit; fail: it is beyond; insufficient: neither"),
-        _field("why", _TEXT, "why the data cannot tell, where it has no interval", nullable=True),
+        _field(
+            "outcome",
+            _TEXT,
+            "pass: the interval keeps the limit; fail: it is beyond, or the slice that is named has no row; "
+            "insufficient: neither",
+        ),
+        _field("why", _TEXT, "why the data cannot tell, or that there is no such slice", nullable=True),
         _field("fails", pa.bool_(), "whether this row fails the run: fail, or insufficient where the gate says so"),
     ],
-    metadata={"lossops": "one row per gate, model, loss and slice"},
+    metadata={"lossops": "one row per gate, model, loss and slice; of a share one per gate and model"},
 )
 
 DISCOVERED = pa.schema(
@@ -220,7 +227,7 @@ LEDGER = pa.schema(
         _field("dataset", _TEXT, "predictions or labels"),
         _field("model", _TEXT, "model as the config names it"),
         _field("loss", _TEXT, "loss as the config names it"),
-        _field("reason", _TEXT, "scored, or why a row was not; the README lists the reasons"),
+        _field("reason", _TEXT, "scored, or why a row was not; lossops/report/README.md lists the reasons"),
         _field("rows", _COUNT, "rows in this bucket; buckets of a dataset, model and loss add up to its rows", "rows"),
     ],
     metadata={"lossops": "one row per dataset, model, loss and reason"},

@@ -4,6 +4,7 @@ from lossops.results.cells import Results
 from lossops.results.differences import comparison_rows, contrast_table, discovered_rows
 from lossops.results.gating import gate_rows
 from lossops.results.losses import calibration_rows, histogram_table, loss_table
+from lossops.results.unscored import warnings_of
 from lossops.results.worst_rows import hardest_table
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "hardest_table",
     "histogram_table",
     "loss_table",
+    "warnings_of",
 ]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lossops.comparisons import Difference
-from lossops.config import GateConfig
-from lossops.gates import Verdict, judged, of_difference, of_increase, of_mean, of_share
+from lossops.config import GateConfig, columns_of_slice
+from lossops.errors import nearest
+from lossops.gates import Outcome, Verdict, judged, of_difference, of_increase, of_mean, of_share
 from lossops.kernels.accumulate import CLIPPED, SCORED
 from lossops.kernels.checks import Reason
 from lossops.ledger import UNALIGNED
 from lossops.results.cells import Results, Row, ordered, place_of
+from lossops.state import Cell, GroupKey
 from lossops.statistics import Summary
 from lossops.tasks import Task
 
 __all__ = ["gate_rows"]
+
+_SPELLINGS = 10_000  # slices among which the one that was meant is looked for
+_OF_ABSENT: dict[str, Outcome] = {"fail": "fail", "pass": "insufficient"}
 
 
 def gate_rows(results: Results) -> Iterator[Row]:
@@ -22,7 +27,8 @@ def gate_rows(results: Results) -> Iterator[Row]:
     for gate in results.plan.config.gates:
         found = list(_shares(results, gate) if gate.share else _limited(results, gate))
         verdicts = judged([one for _, one in found], gate.min_rows, results.plan.config.confidence)
-        for (place, _), verdict in zip(found, verdicts, strict=True):
+        places = [place for place, _ in found]
+        for place, verdict in (*zip(places, verdicts, strict=True), *_absent(results, gate)):
             fails = verdict.outcome == "fail" or (verdict.outcome, gate.on_insufficient) == ("insufficient", "fail")
             yield {"gate": gate.shown, **place, **vars(verdict), "fails": fails}
 
@@ -31,36 +37,53 @@ def _limited(results: Results, gate: GateConfig) -> Iterator[tuple[Row, Verdict]
     """Yield the place and the undecided verdict of every model and slice that a gate is about."""
     kind, limit = gate.limit
     confidence = results.plan.config.confidence
-    pairs = results.comparisons
-    compared = kind != "max"
-    for task, cell in (
-        [(one.task, one.cell) for one in pairs] if compared else [(one, one.cell) for one in results.tasks]
-    ):
-        if task.name != gate.loss or gate.model not in (None, task.model):
+    for task, cell in _cells(results, gate):
+        hidden = results.hidden(cell)
+        for number, key, place in _groups(results, gate, task, cell):
+            if gate.covering(place["slice_columns"], place["slice"]):
+                few = (number, key) in hidden
+                found = _numbers(results, gate, cell, number).get(key)
+                yield place, _hidden(limit) if few else _beside(found, kind, limit, confidence)
+
+
+def _absent(results: Results, gate: GateConfig) -> Iterator[tuple[Row, Verdict]]:
+    """Yield a verdict for every slice that a gate names, and of which there is no row: a misspelt one must not pass."""
+    for task, cell in [] if gate.share else _cells(results, gate):
+        groups = [place for _, _, place in _groups(results, gate, task, cell)]
+        there = {one for place in groups for one in gate.covering(place["slice_columns"], place["slice"])}
+        for number, entry in enumerate(gate.slices):
+            if number in there:
+                continue
+            name = entry if isinstance(entry, str) else " & ".join(entry)
+            known = [place["slice"] for place in groups if place["slice_columns"] == columns_of_slice(entry)]
+            why = f"no row is in this slice; {nearest(name, known[:_SPELLINGS])}"
+            place = {"model": task.model, "loss": task.name, "slice": name, "slice_columns": [], "slice_values": []}
+            yield place, Verdict(gate.limit[1], 0, outcome=_OF_ABSENT[gate.on_absent], why=why)
+
+
+def _cells(results: Results, gate: GateConfig) -> list[tuple[Task, Cell]]:
+    """The models that a gate is about, or comparisons of them, by the key of their state."""
+    if gate.limit[0] == "max":
+        found: list[tuple[Task, Cell]] = [(task, task.cell) for task in results.tasks]
+    else:
+        found = [(one.task, one.cell) for one in results.comparisons]
+    return [(task, cell) for task, cell in found if task.name == gate.loss and gate.model in (None, task.model)]
+
+
+def _groups(results: Results, gate: GateConfig, task: Task, cell: Cell) -> Iterator[tuple[int, GroupKey, Row]]:
+    """Yield the slices of a model or comparison that a gate may be about: number of the kind, key, names."""
+    for number, chosen in enumerate(results.slices):
+        if not gate.concerns(chosen.columns):
             continue
-        own, hidden, named = results.cell(cell), results.hidden(cell), set()
-        for number, chosen in enumerate(results.slices):
-            found = own.differences(number) if compared else own.summaries(number)
-            for key in ordered(list(found), chosen):
-                place = place_of(task.model, task.name, chosen, key)
-                if gate.covers(chosen.columns, place["slice"]):
-                    named.add(place["slice"])
-                    few = (number, key) in hidden
-                    yield place, _hidden(limit) if few else _beside(found.get(key), kind, limit, confidence)
-        for entry in gate.slices:  # a single slice of which there is no row
-            if (
-                isinstance(entry, str)
-                and entry not in named
-                and not any(entry in one.columns for one in results.slices)
-            ):
-                place = {
-                    "model": task.model,
-                    "loss": task.name,
-                    "slice": entry,
-                    "slice_columns": [],
-                    "slice_values": [],
-                }
-                yield place, Verdict(limit, 0, why="no row is in this slice")
+        for key in ordered(list(_numbers(results, gate, cell, number)), chosen):
+            yield number, key, place_of(task.model, task.name, chosen, key)
+
+
+def _numbers(
+    results: Results, gate: GateConfig, cell: Cell, number: int
+) -> Mapping[GroupKey, Summary] | Mapping[GroupKey, Difference]:
+    own = results.cell(cell)
+    return own.summaries(number) if gate.limit[0] == "max" else own.differences(number)
 
 
 def _beside(found: Summary | Difference | None, kind: str, limit: float, confidence: float) -> Verdict:
@@ -72,12 +95,17 @@ def _beside(found: Summary | Difference | None, kind: str, limit: float, confide
 
 
 def _shares(results: Results, gate: GateConfig) -> Iterator[tuple[Row, Verdict]]:
+    """Yield one verdict a model: of several losses that with the largest share, or of none where all have the same."""
+    tasks: dict[str, list[Task]] = {}
     for task in results.tasks:
-        if gate.loss not in (None, task.name) or gate.model not in (None, task.model):
-            continue
-        part, rows = _share(results, task, str(gate.share))
-        place = {**place_of(task.model, task.name, results.slices[0], ())}
-        yield place, of_share(part, rows, gate.limit[1])
+        if gate.loss in (None, task.name) and gate.model in (None, task.model):
+            tasks.setdefault(task.model, []).append(task)
+    for model, own in tasks.items():
+        found = {task.name: _share(results, task, str(gate.share)) for task in own}
+        worst = max(found, key=lambda name: found[name][0] / max(found[name][1], 1))
+        alike = gate.loss is None and len(set(found.values())) == 1
+        place = place_of(model, worst, results.slices[0], ())
+        yield {**place, "loss": None if alike else worst}, of_share(*found[worst], gate.limit[1])
 
 
 def _share(results: Results, task: Task, share: str) -> tuple[int, int]:

@@ -1,18 +1,27 @@
-"""The catalogue in the README and on the command line says what is declared, and finds what people look for."""
+"""The catalogue in its documentation and on the command line says what is declared, and finds what people look for.
+
+After a change that is meant: LOSSOPS_WRITE_EXPECTED=1 pytest tests/flows/test_catalogue.py, and look at what git shows.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner
 
+import lossops.losses
 from flows import cli
-from flows.catalogue import as_markdown
+from flows.catalogue import as_markdown, pictures
 from lossops.losses import CATALOGUE, CONVENTIONS
 from lossops.measures import MEASURES
 
-_README = Path(__file__).resolve().parents[2] / "README.md"
+_README = Path(lossops.losses.__file__).parent / "README.md"
+_CURVES = _README.parent / "curves"
+_SVG = "{http://www.w3.org/2000/svg}"
 
 
 def _shown(*words: str) -> str:
@@ -21,12 +30,45 @@ def _shown(*words: str) -> str:
     return found.output
 
 
-def test_the_readme_has_the_catalogue() -> None:
-    """Refresh the part between the marks with: lossops losses --markdown."""
-    begin, end = "<!-- catalogue -->", "<!-- end of catalogue -->"
-    part = _README.read_text().partition(begin)[2].partition(end)[0]
+def test_the_documentation_has_the_catalogue() -> None:
+    """What follows the mark is what is printed."""
+    head, mark, part = _README.read_text(encoding="utf-8").partition("<!-- catalogue -->\n")
+    assert mark
+    if os.environ.get("LOSSOPS_WRITE_EXPECTED"):
+        part = f"\n{as_markdown()}"
+        _README.write_text(head + mark + part, encoding="utf-8")
     assert part.strip() == as_markdown().strip()
     assert _shown("--markdown") == as_markdown()
+
+
+@pytest.mark.parametrize("name", pictures())
+def test_a_picture_of_the_catalogue_is_what_the_command_draws(name: str, tmp_path: Path) -> None:
+    """Lines point by point; where they stand in the picture depends on the fonts of the machine."""
+    path = tmp_path / name
+    assert _shown(*pictures()[name], "--plot", str(path)) == f"Drawn: {path}\n"
+    if os.environ.get("LOSSOPS_WRITE_EXPECTED"):
+        (_CURVES / name).write_bytes(path.read_bytes())
+    (drawn, said), (kept, told) = _picture(path), _picture(_CURVES / name)
+    assert told == said
+    assert set(pictures()[name]) <= set(told)
+    assert len(kept) == len(drawn) == 2 * len(pictures()[name])
+    for one, other in zip(kept, drawn, strict=True):
+        assert one == pytest.approx(other, abs=0.05)
+
+
+def _picture(path: Path) -> tuple[list[list[float]], list[str | None]]:
+    """The numbers of the lines that are curves, and all texts."""
+    tree = ET.parse(path)
+    paths = [str(one.get("d")) for one in tree.iter(f"{_SVG}path")]
+    curves = [[float(number) for number in re.findall(r"-?[\d.]+", one)] for one in paths if one.count("L") > 100]
+    return curves, [one.text for one in tree.iter(f"{_SVG}text")]
+
+
+def test_pictures_are_those_of_the_catalogue_and_small() -> None:
+    assert {path.name for path in _CURVES.iterdir()} == set(pictures())
+    assert sum(path.stat().st_size for path in _CURVES.iterdir()) < 500_000
+    shown = [name for names in pictures().values() for name in names]
+    assert len(shown) == len(set(shown)) > 25
 
 
 def test_everything_is_listed_under_its_family() -> None:

@@ -17,6 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from flows import cli
+from flows.launch import tell_of_compiling
+from lossops.kernels.jit import cache_folder
 from lossops.losses import CATALOGUE, bind, parameters_of
 from tests.datasets import write_shards
 from tests.flows.conftest import LOSSOPS, LOSSOPS_HEARING, Command, press_until_it_ends
@@ -119,11 +121,13 @@ def test_what_is_refused_gets_one_line_and_exit_code_2(
     assert says in one_line(capsys.readouterr().err)
 
 
-def test_a_reader_that_goes_away_is_no_failed_gate(environment: Mapping[str, str]) -> None:
+@pytest.mark.parametrize("words", [("losses", "--markdown"), ("losses",)], ids=["written at once", "in lines"])
+def test_a_reader_that_goes_away_is_no_failed_gate(words: tuple[str, ...], environment: Mapping[str, str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    words = [*LOSSOPS, "losses", "--markdown"]
-    found = subprocess.run(words, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    found = subprocess.run(
+        [*LOSSOPS, *words], env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
     os.close(writer)
     assert (found.returncode, found.stderr) == (141, "")
 
@@ -288,3 +292,18 @@ losses:
         "mean_squared_error": "0.5",
         "huber": "0.18",
     }
+
+
+def test_a_first_run_says_why_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOSSOPS_CACHE_DIR", str(tmp_path))
+    cache_folder.cache_clear()
+    try:
+        tell_of_compiling()
+        assert "compiles the kernels" in capsys.readouterr().err
+        (Path(str(cache_folder())) / "kernel").touch()
+        tell_of_compiling()
+        assert capsys.readouterr().err == ""
+    finally:
+        cache_folder.cache_clear()

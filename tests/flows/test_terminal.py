@@ -148,15 +148,28 @@ def _compare(name: str, text: str) -> None:
     assert "\x1b" not in _plain(text)
 
 
+def _widest(text: str) -> int:
+    free = ("reports/", "Passed over")  # lines that are not cut, to be copied
+    return max(_width(line.rstrip()) for line in text.splitlines() if not any(word in line for word in free))
+
+
 @pytest.mark.parametrize("name", _COMMANDS)
 def test_piped_there_are_no_codes_and_80_columns(name: str, folder: Path, environment: Mapping[str, str]) -> None:
-    text = _piped(_words(folder, name), folder, _without_column_settings(environment, COLUMNS="200"))
+    text = _piped(_words(folder, name), folder, _without_column_settings(environment))
     assert "\x1b" not in text
-    assert (
-        max(_width(line.rstrip()) for line in text.splitlines() if "reports/" not in line and "Passed over" not in line)
-        <= 80
-    )
+    assert _widest(text) <= 80
     _compare(name, text)
+
+
+def test_whoever_sets_columns_gets_them(folder: Path, environment: Mapping[str, str]) -> None:
+    wide, narrow, nonsense = (
+        _piped(_words(folder, "show"), folder, _without_column_settings(environment, COLUMNS=columns))
+        for columns in ("200", "60", "many")
+    )
+    assert _widest(narrow) <= 60
+    assert "binary_crossentropy  -0.00132024" in wide
+    assert "binary_crossentropy  -0.00132024" not in narrow
+    assert _plain(nonsense) == (_EXPECTED / "show.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", _COMMANDS)

@@ -189,7 +189,7 @@ def test_pages_of_a_long_table(visit: Callable[..., Visit]) -> None:
     table.get_by_role("button", name="Next").click()
     playwright.expect(table.locator(".pages span")).to_contain_text("Page 2 of")
     second = texts(page, "t-slices", 0)
-    assert len(first) == len(second) == 100
+    assert len(first) == len(second) == FIRST_ROWS
     assert not set(first) & set(second)
 
 

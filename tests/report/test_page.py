@@ -47,8 +47,8 @@ _FOUND = {
     "slice": "slice",
     "searched rows": "rows",
     "searched mean": "mean",
-    "held-out rows": "held_out_rows",
-    "held-out mean": "held_out_mean",
+    "rows held out": "held_out_rows",
+    "mean held out": "held_out_mean",
     "mean of others": "held_out_other_mean",
     "difference": "difference",
     "difference from": "ci_low",
@@ -83,7 +83,13 @@ def rows_of(report: Report, table: str, of_all: bool | None) -> list[dict[str, A
     found: pa.Table = getattr(report, table)
     if of_all is not None:
         found = found.filter(pa.array([one == of_all for one in is_overall(found).to_pylist()], pa.bool_()))
-    return [row for row in found.to_pylist() if table != "ledger" or row["rows"]]
+    rows = [row for row in found.to_pylist() if table != "ledger" or row["rows"]]
+    return [row | {"prediction": rounded(row["prediction"])} for row in rows] if table == "hardest" else rows
+
+
+def rounded(text: Any) -> Any:
+    """Text with the numbers of a prediction in the six digits in which other numbers are shown."""
+    return text and re.sub(r"[\d.]*\d\.\d+(e-?\d+)?", lambda found: f"{float(found[0]):.6g}", text)
 
 
 def as_shown(value: Any) -> Any:
@@ -137,9 +143,44 @@ def test_bins_of_calibration_and_losses_equal_the_tables(report_of: Get) -> None
     for number, pair in enumerate(own):
         bins = [row for row in rows_of(report, "histograms", True) if (row["model"], row["loss"]) == pair]
         assert page.rows[f"t-distribution-{number}"] == [[row["low"], row["high"], row["rows"]] for row in bins]
+        # Both losses of a model are of the same probabilities, which are calibrated as they are.
         bins = [row for row in rows_of(report, "calibration", True) if (row["model"], row["loss"]) == pair]
-        assert page.column(f"t-calibration-{number}", "mean label") == [row["mean_label"] for row in bins]
-        assert page.column(f"t-calibration-{number}", "label to") == [row["ci_high"] for row in bins]
+        assert page.column(f"t-calibration-{number // 2}", "mean label") == [row["mean_label"] for row in bins]
+        assert page.column(f"t-calibration-{number // 2}", "label to") == [row["ci_high"] for row in bins]
+    assert "t-calibration-2" not in page.rows
+
+
+def test_the_worst_slices_stand_beside_all_other_rows(report_of: Get) -> None:
+    report = report_of("plain")
+    page = parsed(report)
+    columns = {
+        "mean loss": "mean",
+        "mean of others": "other_mean",
+        "difference": "difference",
+        "difference from": "ci_low",
+        "difference to": "ci_high",
+        "adjusted p": "p_adjusted",
+    }
+    for number, pair in enumerate([("new", "binary_crossentropy"), ("new", "score")]):
+        own = [
+            row
+            for row in report.contrasts.to_pylist()
+            if (row["model"], row["loss"], row["against"]) == (*pair, "complement")
+        ]
+        expected = {row["slice"]: [row[column] for column in columns.values()] for row in own}
+        table = f"t-worst-{number}"
+        shown = zip(*(page.column(table, head) for head in columns), strict=True)
+        assert dict(zip(page.column(table, "slice"), map(list, shown), strict=True)) == expected
+        above = sum(row["p_adjusted"] < 0.05 and row["difference"] > 0 for row in own)
+        below = sum(row["p_adjusted"] < 0.05 and row["difference"] < 0 for row in own)
+        assert above
+        told = f"{above} of {len(own)} slices have a surely higher mean than all other rows, {below} a surely lower one"
+        assert told in page.text
+
+
+def test_slices_that_were_found_have_a_plot(report_of: Get) -> None:
+    text = page_of(report_of("plain")).read_text()
+    assert "<title>Slices that were found of new, score</title>" in text
 
 
 def test_cells_of_a_cross_are_means_of_slices(report_of: Get) -> None:
