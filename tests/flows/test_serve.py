@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from prefect.automations import Automation
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Cancelling, Scheduled
+from prefect.states import Cancelling, Completed, Running, Scheduled
 
 import lossops
+from flows.score import score
 from flows.serve import Service, automations, deployments
 from lossops.config import RunConfig, parse_config
 from lossops.errors import ConfigError
@@ -208,13 +208,40 @@ def test_a_timeout_ends_a_run(
     assert not list((tmp_path / "reports").glob(f"{config['name']}/*"))
 
 
-def test_automations_are_kept_up_to_date_and_not_repeated() -> None:
-    for _ in range(2):
-        automations(Service())
-    found = cast("Automation", Automation.read(name="lossops: runs that have died"))
-    assert found.actions[0].type == "change-flow-run-state"
+def kept(server: str, heartbeat: float) -> dict[str, Any]:
+    """What the server keeps after serving began with a heartbeat."""
+    automations(Service(), heartbeat)
+    found = httpx.post(f"{server}/automations/filter", json={}).json()
+    (one,) = (automation for automation in found if automation["name"] == "lossops: runs that have died")
+    return cast("dict[str, Any]", one)
+
+
+def test_automations_are_kept_up_to_date_and_not_repeated(server: str) -> None:
+    """An update gives the trigger another identity, and runs that it watched are forgotten."""
+    first = kept(server, 60)
+    assert first["actions"][0]["type"] == "change-flow-run-state"
+    assert kept(server, 60) == first
+    url = f"{server}/automations/{first['id']}"
+    httpx.patch(url, json={"enabled": False}).raise_for_status()
+    later = kept(server, 90)
+    httpx.patch(url, json={"enabled": True}).raise_for_status()
+    assert (later["id"], later["trigger"]["within"], later["enabled"]) == (first["id"], 270, False)
     with pytest.raises(ConfigError, match=r"--notify 'slack-webhook/absent'.*allowed: TYPE/NAME"):
-        automations(Service(notify="slack-webhook/absent"))
+        automations(Service(notify="slack-webhook/absent"), None)
+
+
+def test_a_run_that_died_is_crashed_though_serving_began_again(client: SyncPrefectClient) -> None:
+    """Also one that died before its first heartbeat; one that ended is left alone."""
+    least = 10 / 3  # of what a server waits for
+    automations(Service(), least)
+    dead, ended = (client.create_flow_run(score, parameters={"config": {"name": "dead"}}) for _ in range(2))
+    for run in (dead, ended):
+        client.set_flow_run_state(run.id, Running())
+    client.set_flow_run_state(ended.id, Completed())
+    automations(Service(), least)
+    crashed = in_state(client, dead, "Crashed")
+    assert "a retry goes on" in str(crashed.state.message)
+    assert client.read_flow_run(ended.id).state_name == "Completed"
 
 
 def test_secrets_come_from_blocks_and_are_nowhere_else(
