@@ -343,10 +343,9 @@ class Outages:
     def part(self, seconds: float = 60) -> str:
         """Pull the cable of the second worker for a while; return what was lost by it."""
         with self.cluster() as client:
-            before, known = self._cable.packets(), set(client.nthreads())
-            (parted,) = (worker for worker in known if f"//{self._cable.there}:" in worker)
-            begun = time.monotonic()
+            (parted,) = (worker for worker in client.nthreads() if f"//{self._cable.there}:" in worker)
             self._cable.pull()
+            begun, before = time.monotonic(), self._cable.packets()
             try:
                 self._wait(lambda: parted not in client.nthreads(), "the scheduler to miss a worker")
                 missed = time.monotonic() - begun
@@ -354,7 +353,7 @@ class Outages:
                 sent, heard = (now - then for now, then in zip(self._cable.packets(), before, strict=True))
             finally:
                 self._cable.plug()
-        assert sent > 0 == heard
+        assert sent > 0 == heard, (sent, heard)
         return (
             f"of {sent} packets of the worker none arrived, nor any there; the scheduler missed it after {missed:.0f} s"
         )

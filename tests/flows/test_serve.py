@@ -104,7 +104,7 @@ def served(
             process.wait(timeout=60)
 
 
-def started(client: SyncPrefectClient, config: Mapping[str, Any], **parameters: Any) -> FlowRun:
+def started(client: SyncPrefectClient, config: Mapping[str, Any], /, **parameters: Any) -> FlowRun:
     deployment = client.read_deployment_by_name(f"lossops/{config['name']}")
     return client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
 
@@ -206,6 +206,23 @@ def test_a_timeout_ends_a_run(
         run = in_state(client, started(client, config), "Failed", "TimedOut")
     assert "1.0 second" in str(run.state.message)
     assert not list((tmp_path / "reports").glob(f"{config['name']}/*"))
+
+
+def test_what_a_run_refuses_on_purpose_is_one_line_in_the_log(
+    client: SyncPrefectClient, environment: Mapping[str, str], server: str, tmp_path: Path
+) -> None:
+    config = values(tmp_path, date="2026-03-01", gates=[{"loss": "mean_squared_error", "max": 1e-6}])
+    with served(config, tmp_path, environment, server):
+        gated = in_state(client, started(client, config), "Failed")
+        form = client.read_deployment_by_name(f"lossops/{config['name']}").parameters["config"]
+        missing = {**form, "labels": {"path": [f"{tmp_path}/absent"], "label": "y"}}
+        absent = in_state(client, started(client, config, config=missing), "Failed")
+    assert "GateError" in str(gated.state.message)
+    log = (tmp_path / "serve.log").read_text()
+    assert "Traceback" not in log
+    for run, told in ((gated, "GateError: 1 of 1 gate rows failed: "), (absent, f"InputError: {tmp_path}/absent: ")):
+        lines = [line for line in log.splitlines() if "| ERROR " in line and "Flow run" in line and told in line]
+        assert [f"Flow run {run.name!r} - {told}" in line for line in lines] == [True]
 
 
 def kept(server: str, heartbeat: float) -> dict[str, Any]:
