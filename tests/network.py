@@ -50,7 +50,7 @@ class Cable:
             _ip("link", "add", end, "type", "veth", "peer", "name", f"{end}-port")
         _ip("link", "add", "switch", "type", "bridge")
         for part in ("near-port", "far-port", "switch"):
-            # It passes on what others say: without these two, Linux would answer in the name of this machine there, too.
+            # It passes on what others say; by itself Linux would answer there in the name of this machine, too.
             _ip("link", "set", part, "arp", "off", "addrgenmode", "none")
         for port in ("near-port", "far-port"):
             _ip("link", "set", port, "master", "switch", "up")
