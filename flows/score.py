@@ -128,7 +128,8 @@ def tell_in_one_line() -> None:
 
 def _in_one_line(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    if not isinstance(error, LossopsError):
+    # Where a run failed because of something else, that something is worth its traceback.
+    if not isinstance(error, LossopsError) or (isinstance(error, RunError) and error.__cause__):
         return True
     told_before = str(record.msg).startswith("Engine execution exited")
     record.exc_info = record.exc_text = None
