@@ -139,7 +139,7 @@ class Outages:
 
     @contextmanager
     def running(self) -> Iterator[Outages]:
-        """Start everything, put the data into the store and measure an undisturbed run."""
+        """Start everything, put the data into the store and run once, which compiles."""
         own = {
             PREFECT_API_URL: f"http://{self.topology.address('server', 4200)}/api",
             PREFECT_API_AUTH_STRING: PASSWORDS["PREFECT_AUTH_STRING"],
