@@ -12,7 +12,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.days import check_days, days_between, run_days
-from flows.score import artifact_key, observer, score
+from flows.score import artifact_key, observer, score, tell_in_one_line
 from lossops.config import RunConfig
 
 __all__ = ["backfill"]
@@ -48,6 +48,7 @@ def backfill(
         RunError: days failed; all others are scored.
         GateError: all days are scored, and gates failed.
     """
+    tell_in_one_line()
     moments = days_between(config, first, last, timedelta(hours=step_hours))
     days = run_days(config, moments, lambda one: score(one, fresh))
     observer().on_days(days)

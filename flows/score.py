@@ -42,13 +42,23 @@ from lossops.config import RunConfig
 from lossops.data.storage import may_pass
 from lossops.engine import Cluster, Progress, Scores
 from lossops.engine import score as score_plan
-from lossops.errors import ConfigError, GateError, InputError, RunError
+from lossops.errors import ConfigError, GateError, InputError, LossopsError, RunError
 from lossops.evaluation import publish_scores, utc_now
 from lossops.outline import describe
 from lossops.plan import Plan, make_plan
 from lossops.report import Report
 
-__all__ = ["GATE_FAILED", "Notices", "Observer", "ProgressArtifact", "artifact_key", "observed", "observer", "score"]
+__all__ = [
+    "GATE_FAILED",
+    "Notices",
+    "Observer",
+    "ProgressArtifact",
+    "artifact_key",
+    "observed",
+    "observer",
+    "score",
+    "tell_in_one_line",
+]
 
 GATE_FAILED = "lossops.gate.failed"  # the event
 
@@ -105,6 +115,26 @@ def artifact_key(name: str, what: str) -> str:
     """
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return "-".join(part for part in ("lossops", plain, what) if part)
+
+
+def tell_in_one_line() -> None:
+    """Keep tracebacks of what is refused on purpose out of the logs of runs: its message says all.
+
+    For the rest of the process, because a flow's error is logged after the flow.
+    """
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_in_one_line)  # the same function again changes nothing
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    # Where a run failed because of something else, that something is worth its traceback.
+    if not isinstance(error, LossopsError) or (isinstance(error, RunError) and error.__cause__):
+        return True
+    told_before = str(record.msg).startswith("Engine execution exited")
+    record.exc_info = record.exc_text = None
+    record.msg, record.args = "%s: %s", (type(error).__name__, error)
+    return not told_before
 
 
 def _impatient() -> AbstractContextManager[object]:
@@ -359,6 +389,7 @@ def score(
     Raises:
         GateError: the report is published, and a gate failed.
     """
+    tell_in_one_line()
     started = utc_now()
     timeout = None if timeout_minutes is None else 60 * timeout_minutes
     with _with_secrets(secrets or {}):

@@ -21,12 +21,14 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import TerminationSignal
 from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from prefect.types.entrypoint import EntrypointType
 
+from flows.backfill import backfill
 from flows.score import GATE_FAILED, score
 from lossops.config import RunConfig
 from lossops.errors import ConfigError
@@ -35,9 +37,11 @@ __all__ = ["Service", "deployments", "serve_configs"]
 
 _TAG = "lossops"
 _MISSED = 3  # heartbeats after which a run is taken for dead
-_HEARTBEAT = "prefect.flow-run.heartbeat"
-_ZOMBIES, _GATES = "lossops: runs that have died", "lossops: failed gates"
+_START = timedelta(hours=1)  # in which a run that is Pending must begin: a work pool may have to fetch its image
+_ZOMBIES, _STILLBORN = "lossops: runs that have died", "lossops: runs that did not begin"
+_GATES = "lossops: failed gates"
 _GONE = "No sign of life from its process; a retry goes on from what it had stored."
+_NEVER = "Its process never began."
 _SUBJECT = "lossops: a gate failed in {{ event.resource.name }}"
 _BODY = """Report: {{ event.payload.report }}
 {% for row in event.payload.gates %}{{ row.gate }}, {{ row.model }}, {{ row.slice }}: {{ row.value }}
@@ -81,7 +85,7 @@ def serve_configs(configs: Sequence[RunConfig], service: Service, told: Callable
         ConfigError: two have one name, or the cron expression or a block is not known.
     """
     made = deployments(configs, service)
-    automations(service)
+    automations(service, PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value())
     # Runs stay scheduled while the process restarts, so that none is missed.
     runner = Runner(pause_on_shutdown=False, limit=service.limit)
     for deployment in made:
@@ -137,32 +141,45 @@ def _one_at_a_time(service: Service) -> ConcurrencyLimitConfig:
     return ConcurrencyLimitConfig(limit=1, collision_strategy=strategies[service.when_busy])
 
 
-def automations(service: Service) -> None:
+def automations(service: Service, heartbeat: float | None) -> None:
     """Have the server recognise runs whose process has died, and tell of failed gates where that is wanted.
+
+    What is kept already stays as it is: an update makes the server forget the runs that it is watching, and those that
+    died with the process that starts again here are among them.
+
+    Args:
+        service: how configs are served.
+        heartbeat: seconds between two signs of life of a run; None: runs give none.
 
     Raises:
         ConfigError: there is no such notification block.
     """
-    beat = PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value()
-    if beat is not None:
-        _keep(_zombies(timedelta(seconds=_MISSED * beat)))
+    if heartbeat is not None:
+        # A run that is cancelled, too, ends or shows a sign of life.
+        silence = timedelta(seconds=_MISSED * heartbeat)
+        _keep(_silent(_ZOMBIES, ["Running", "Cancelling", "heartbeat"], silence, _GONE))
+    # Its name would wait for ever: it holds the place of the one run at a time.
+    _keep(_silent(_STILLBORN, ["Pending"], _START, _NEVER))
     if service.notify is not None:
         _keep(_notification(_block(service.notify)))
 
 
-def _zombies(silence: timedelta) -> Automation:
+def _silent(name: str, after: Sequence[str], silence: timedelta, told: str) -> Automation:
+    """Crash runs of which nothing is heard for a while after certain events."""
     trigger = EventTrigger(
-        after={_HEARTBEAT},
+        after={f"prefect.flow-run.{event}" for event in after},
         expect={"prefect.flow-run.*"},
-        match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related={"prefect.resource.role": "flow", "prefect.resource.name": score.name},
+        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        match_related=ResourceSpecification(
+            {"prefect.resource.role": ["flow"], "prefect.resource.name": [score.name, backfill.name]}
+        ),
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
         within=silence,
     )
-    action = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=_GONE, force=False)
-    return Automation(name=_ZOMBIES, description="Kept by lossops serve.", trigger=trigger, actions=[action])
+    action = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=told, force=False)
+    return Automation(name=name, description="Kept by lossops serve.", trigger=trigger, actions=[action])
 
 
 def _notification(block: UUID) -> Automation:
@@ -181,9 +198,12 @@ def _block(slug: str) -> UUID:
 
 
 def _keep(wanted: Automation) -> None:
-    """Create an automation, or bring the one of its name up to date."""
+    """Create an automation, or bring the one of its name up to date; whether it is enabled is the operator's to say."""
     try:
-        wanted.id = cast("Automation", Automation.read(name=wanted.name)).id
-        wanted.update()
+        found = cast("Automation", Automation.read(name=wanted.name))
     except ValueError:  # there is none
         wanted.create()
+        return
+    wanted.id, wanted.enabled = found.id, found.enabled
+    if found != wanted:
+        wanted.update()

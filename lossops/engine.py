@@ -16,6 +16,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from threading import Event, Thread
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed, get_worker
@@ -30,7 +31,7 @@ from lossops.pairing import Budget
 from lossops.plan import Plan, check_pins, make_plan
 from lossops.progress import Log, Progress
 from lossops.report.drawing import get_ready_to_draw
-from lossops.runs import Scores, score_with
+from lossops.runs import Scores, score_with, to_logger
 from lossops.versions import differences, versions
 
 __all__ = ["Cluster", "Progress", "Scores", "ShardRecord", "score"]
@@ -40,6 +41,7 @@ _RETRIES = 2  # of a piece after an error that may pass, such as a dropped conne
 _WAITS = (0.5, 2.0, 5.0)  # before a worker asks a store again that was busy
 _CONNECT_SECONDS = 30
 _WORKER_SECONDS = 120  # a cluster that grows on demand starts its first worker for the first call
+_LOOK_SECONDS = 5.0  # between two looks at whether there are workers
 _TOLD = 5  # workers or differences in a message
 _LOCAL_PAGE = "127.0.0.1:0"
 
@@ -89,7 +91,7 @@ def score(
         RunError: the cluster is out of reach, runs other versions, a worker keeps dying, or rows are unaccounted for.
     """
     get_ready_to_draw()  # the report's plots; this takes as long as small data
-    with connected(plan.config.cluster) as workers:
+    with connected(plan.config.cluster) as workers, workers.watched(on_log or to_logger):
         if plan.config.cluster is not None and plan.config.cluster.address is not None:
             plan = workers.inspect(plan)
             (on_cluster or _nothing)(workers.cluster())
@@ -142,6 +144,31 @@ class Workers:
         threads = self._client.nthreads()
         page = self._client.dashboard_link or None
         return Cluster(self._client.scheduler.address, len(threads), sum(threads.values()), page)
+
+    @contextmanager
+    def watched(self, log: Log) -> Iterator[None]:
+        """Tell when no worker is left, and when there are some again: calls wait for them without a word."""
+        ended = Event()
+        watch = Thread(target=self._watch, args=(ended, log), daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def _watch(self, ended: Event, log: Log) -> None:
+        waits = False
+        while not ended.wait(_LOOK_SECONDS):
+            try:
+                cluster = self.cluster()
+            except Exception:  # whoever waits for a result hears of a scheduler that is gone, or of the end
+                return
+            if waits != (not cluster.workers):
+                waits = not waits
+                if waits:
+                    log(logging.WARNING, f"{cluster.address}: no worker is left; the run waits until one comes")
+                else:
+                    log(logging.INFO, f"{cluster.address}: {counted(cluster.workers, 'worker')} again; going on")
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
         """Start a call. Dask repeats it if the worker that holds its result dies, unlike scattered data."""

@@ -17,7 +17,7 @@ from lossops.plan import Plan, check_pins, make_plan
 from lossops.progress import Log, Progress, Watch
 from lossops.state import State, Total
 
-__all__ = ["Scores", "score_with"]
+__all__ = ["Scores", "score_with", "to_logger"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def score_with(
     on_log: Log | None = None,
 ) -> Scores:
     """Score every row of a plan; the arguments and errors of `lossops.engine.score`."""
-    log = on_log or _to_logger
+    log = on_log or to_logger
     store = Store(f"{work_folder(plan.config)}/states", fresh=fresh, log=log)
     quarantined: dict[str, str] = {}
     while True:
@@ -94,5 +94,6 @@ def _compared(workers: Workers, plan: Plan, store: Store, log: Log, work: str, r
         yield Attempt(workers, across, number, watch, store, work, run_id).run()
 
 
-def _to_logger(level: int, message: str) -> None:
+def to_logger(level: int, message: str) -> None:
+    """Tell the logger of the package, where nobody else is to be told."""
     logging.getLogger("lossops").log(level, message)

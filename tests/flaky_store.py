@@ -38,4 +38,5 @@ class Flaky:
 
 
 if __name__ == "__main__":
-    run_simple("127.0.0.1", int(sys.argv[1]), Flaky(), threaded=True)
+    host, _, port = sys.argv[1].partition(":")
+    run_simple(host, int(port), Flaky(), threaded=True)

@@ -2,23 +2,24 @@
 
 Every trial triggers a run of the serving process, lets it score a random share of its shards, breaks something, does
 what an operator or a container engine does then, and waits for the end. The report must have the bytes of an
-undisturbed one.
+undisturbed one, and the run the state that is told. Words after the folder choose faults: those that hold one of them.
+
+Everything runs in a network namespace of its own, and the second worker in another one, with a cable between them.
 """
 
 from __future__ import annotations
 
 import operator
+import os
 import random
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
 
 import numpy as np
 import psutil
@@ -32,9 +33,10 @@ from prefect.states import AwaitingRetry, Cancelling
 from pyarrow import fs
 
 from tests.datasets import cut, write_shards
+from tests.network import HERE, Cable, alone
 from tests.topology import PASSWORDS, Topology
 
-__all__ = ["Outages", "Trial", "trials"]
+__all__ = ["FAULTS", "Fault", "Outages", "Trial"]
 
 _SHARDS = 100
 _ROWS = 100_000
@@ -46,28 +48,50 @@ _SERVE = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PREFECT_RUNNER_POLL_FREQUE
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A fault and what came of it.
+class Fault:
+    """Something that breaks.
 
     Args:
-        fault: in words.
-        action: what was done about it, by whom.
-        states: of the flow run, in order, from the fault on.
-        seconds: that the run took longer than an undisturbed one.
-        same: whether the report has the same bytes.
+        name: in words.
+        action: what is done about it, by whom.
+        breaks: breaks it in the middle of a run, and mends it if that is what an engine does; what it returns is told.
+        times: how often in a run, each time a bit later.
+        runs: how many of them.
+        around: what is broken throughout the run.
         dies: whether the process of the run dies with it, so that somebody has to retry the run.
     """
 
-    fault: str
+    name: str
     action: str
-    states: tuple[str, ...]
-    seconds: float
-    same: bool
-    dies: bool
+    breaks: Callable[[Outages], str | None] | None = None
+    times: int = 1
+    runs: int = 1
+    around: Callable[[Outages], AbstractContextManager[None]] = lambda _: nullcontext()
+    dies: bool = False
 
-    def __str__(self) -> str:
-        told = "same bytes" if self.same else "OTHER BYTES"
-        return f"| {self.fault} | {self.action} | {', '.join(self.states)} | {self.seconds:.0f} | {told} |"
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The states in which the run must end, again and again."""
+        return ("Crashed", "Completed") if self.dies else ("Completed",)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run with a fault, and what came of it.
+
+    Args:
+        states: in which the flow run ended.
+        waited: seconds from the fault until the state of a run whose process died was right; else 0.
+        seconds: that it took.
+        losses: the bytes of its report.
+        told: what was seen of the fault.
+    """
+
+    states: tuple[str, ...]
+    waited: float
+    seconds: float
+    losses: bytes
+    told: str = ""
 
 
 class Outages:
@@ -75,10 +99,12 @@ class Outages:
 
     Args:
         folder: of the topology.
+        cable: to the second worker.
         seed: of the moments.
     """
 
-    def __init__(self, folder: Path, seed: int = 1) -> None:
+    def __init__(self, folder: Path, cable: Cable, seed: int = 1) -> None:
+        self._cable = cable
         self._random = random.Random(seed)
         worker = ["dask", "worker", "tls://scheduler:8786", "--nworkers=1", "--nthreads=1", "--memory-limit=1GiB"]
         places = [
@@ -88,10 +114,13 @@ class Outages:
         ]
         commands = {name: [*worker, *places] for name in ("worker", "worker-2")}
         self.topology = Topology(
-            folder, commands={**commands, "store": ["python", "-m", "tests.flaky_store", "8333"]}, extra=_SERVE
+            folder,
+            commands={**commands, "store": ["python", "-m", "tests.flaky_store", "store:8333"]},
+            extra=_SERVE,
+            hosts={"scheduler": HERE, "worker": HERE, "store": HERE, "worker-2": cable.there},
+            within={"worker-2": cable.within},
         )
         self.folder = folder
-        self._undisturbed: tuple[float, bytes] | None = None
         self._write_config()
 
     def _write_config(self) -> None:
@@ -110,16 +139,14 @@ class Outages:
 
     @contextmanager
     def running(self) -> Iterator[Outages]:
-        """Start everything, put the data into the store and measure an undisturbed run."""
+        """Start everything, put the data into the store and run once, which compiles."""
         own = {
             PREFECT_API_URL: f"http://{self.topology.address('server', 4200)}/api",
             PREFECT_API_AUTH_STRING: PASSWORDS["PREFECT_AUTH_STRING"],
         }
         with self.topology, temporary_settings(own), self._restarting():
             self._write_data()
-            for _ in range(2):  # the first one compiles
-                trial = self.trial("none", "none", lambda: None)
-            assert trial.same
+            self.losses = self.trial(_CALM).losses  # this one compiles
             yield self
 
     @contextmanager
@@ -175,41 +202,46 @@ class Outages:
         if self._stored():
             self.store.delete_dir("reports/.lossops/outage")
 
-    def trial(
-        self, fault: str, action: str, breaks: Callable[[], Any], *, times: int = 1, retried: bool = False
-    ) -> Trial:
-        """Run, break something after a random share of the shards, and wait for the end.
-
-        Args:
-            fault, action: in words.
-            breaks: breaks something, and mends it if that is what an engine does.
-            times: how often, each time a bit later.
-            retried: whether an operator retries the run once it is known to have died.
-        """
+    def trial(self, fault: Fault) -> Trial:
+        """Run, break something after a random share of the shards, and wait for the end."""
         self._clear()
-        before, begun = self._reports(), time.monotonic()
-        with get_client(sync_client=True) as client:
+        before, begun, told, waited = self._reports(), time.monotonic(), [], 0.0
+        with fault.around(self), get_client(sync_client=True) as client:
             deployment = client.read_deployment_by_name("lossops/outage")
             run = client.create_flow_run_from_deployment(deployment.id)
-            for moment in sorted(self._random.uniform(0.05, 0.9) for _ in range(times)):
+            for moment in sorted(self._random.uniform(0.05, 0.9) for _ in range(fault.times if fault.breaks else 0)):
                 self._wait(lambda at=moment: self._stored() >= at * _SHARDS, "shards")
-                breaks()
+                broken = time.monotonic()
+                told.append(fault.breaks(self) if fault.breaks else None)
             states = [self._end(client, run)]
-            if retried and states[-1] == "Crashed":
+            if fault.dies and states[-1] == "Crashed":
+                waited = time.monotonic() - broken
                 client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
                 states.append(self._end(client, run))
         seconds = time.monotonic() - begun
-        return self._judged(Trial(fault, action, tuple(states), seconds, same=False, dies=retried), before)
+        return Trial(tuple(states), waited, seconds, self._losses(before), "; ".join(filter(None, told)))
 
-    def _judged(self, trial: Trial, before: set[str]) -> Trial:
-        new = self._reports() - before
-        assert len(new) == 1, f"{trial}, reports: {sorted(new)}"
-        with self.store.open_input_file(f"{new.pop()}/losses.parquet") as file:
-            found = file.read()
-        if self._undisturbed is None or trial.fault == "none":
-            self._undisturbed = (trial.seconds, found if self._undisturbed is None else self._undisturbed[1])
-        seconds, wanted = self._undisturbed
-        return replace(trial, seconds=trial.seconds - seconds, same=found == wanted)
+    def _losses(self, before: set[str]) -> bytes:
+        (new,) = self._reports() - before
+        with self.store.open_input_file(f"{new}/losses.parquet") as file:
+            return bytes(file.read())
+
+    def row(self, fault: Fault) -> str:
+        """Try a fault as often as it wants, after a run without it, and return a row of the table.
+
+        Raises:
+            AssertionError: a report has other bytes, or a run ended in another state.
+        """
+        calm, *found = (self.trial(one) for one in [_CALM, *[fault] * fault.runs])
+        for trial in found:
+            assert trial.losses == calm.losses == self.losses, (fault.name, trial.told)
+            assert trial.states == fault.states, (fault.name, trial.states, trial.told)
+        waits = f", the first after {_range([trial.waited for trial in found])} s" if fault.dies else ""
+        told = "; ".join(filter(None, (trial.told for trial in found)))
+        name = f"{fault.name} ({told})" if told else fault.name
+        state = f"{', '.join(fault.states)}{waits}"
+        seconds = _range([trial.seconds for trial in found])
+        return f"| {name} | {fault.runs * fault.times} | {fault.action} | {state} | {seconds} | {calm.seconds:.0f} |"
 
     def _end(self, client: SyncPrefectClient, run: FlowRun) -> str:
         def ended() -> bool:
@@ -237,6 +269,7 @@ class Outages:
     def kill(self, name: str) -> None:
         """Kill a service with all its processes, also those that left its session."""
         process = self.topology.processes[name]
+        self._wait(lambda: process.code is None, f"{name} to run")
         children = psutil.Process(process.identity).children(recursive=True)
         process.kill()
         for child in children:
@@ -245,9 +278,13 @@ class Outages:
 
     def kill_child(self, name: str) -> None:
         """Kill what a worker's nanny watches; she starts another one."""
-        nanny = psutil.Process(self.topology.processes[name].identity)
-        children = [child for child in nanny.children() if "spawn_main" in " ".join(child.cmdline())]
-        for child in children:
+
+        def children() -> list[psutil.Process]:
+            nanny = psutil.Process(self.topology.processes[name].identity)
+            return [child for child in nanny.children() if "spawn_main" in " ".join(child.cmdline())]
+
+        self._wait(lambda: bool(children()), f"{name} to run")
+        for child in children():
             child.kill()
 
     def restart(self, name: str) -> None:
@@ -257,12 +294,14 @@ class Outages:
     @contextmanager
     def refusing_store(self) -> Iterator[None]:
         """Have the store refuse every third request."""
-        mark = self.topology.folder / "refuse"
+        mark, refused = self.topology.folder / "refuse", self.topology.folder / "refused"
         mark.touch()
         try:
             yield
         finally:
             mark.unlink()
+            assert refused.stat().st_size > 100
+            refused.unlink()
 
     def cancel(self) -> tuple[float, float]:
         """Cancel a run in its middle; return after how many seconds the cluster was idle, and the run Cancelled."""
@@ -301,78 +340,86 @@ class Outages:
         with self.cluster() as client:
             client.submit(operator.mul, b"x", 2 << 30, pure=False).exception()
 
-    def part(self, name: str, seconds: float = 60) -> None:
-        """Drop what a worker and the scheduler say to each other for a while."""
-        port = self.topology.address("scheduler", 8786).rpartition(":")[2]
-        tree = psutil.Process(self.topology.processes[name].identity)
-        pairs = [
-            str(one.laddr.port)
-            for process in (tree, *tree.children(recursive=True))
-            for one in process.net_connections("tcp")
-            if one.raddr and str(one.raddr.port) == port
-        ]
-        rules = [
-            ["INPUT", "-i", "lo", "-p", "tcp", *ends, "-j", "DROP"]
-            for own in pairs
-            for ends in (["--sport", own, "--dport", port], ["--sport", port, "--dport", own])
-        ]
-        for rule in rules:
-            subprocess.run(["iptables", "--append", *rule], check=True)
-        try:
-            time.sleep(seconds)
-        finally:
-            for rule in rules:
-                subprocess.run(["iptables", "--delete", *rule], check=True)
-
-
-def trials(out: Outages) -> Iterator[Trial]:
-    """Yield what came of every fault."""
-    for service, what in (
-        ("scheduler", "Dask scheduler"),
-        ("server", "Prefect server"),
-    ):
-        for _ in range(2):
-            yield out.trial(f"SIGKILL of the {what}", "none: the engine starts another", lambda n=service: out.kill(n))
-    yield out.trial("PostgreSQL restarted", "none", lambda: out.restart("postgres"))
-    with out.refusing_store():
-        yield out.trial("the object store refuses every third request", "none", lambda: None)
-    yield out.trial("a call takes more memory than a worker has", "none: its nanny ends it", out.fill_memory)
-    yield out.trial(
-        "a worker and the scheduler do not hear each other for a minute", "none", lambda: out.part("worker-2")
-    )
-    yield out.trial(
-        "SIGKILL of the serving process with its runs",
-        "the engine starts another; retry of the run, which is Crashed after three missed heartbeats",
-        lambda: out.kill("serve"),
-        retried=True,
-    )
-    for name in ("worker", "worker-2"):
-        for _ in range(4):
-            yield out.trial(
-                f"SIGKILL of {name}'s process, 5 times a run",
-                "none: its nanny starts another",
-                lambda n=name: out.kill_child(n),
-                times=5,
-            )
-    for _ in range(4):
-        yield out.trial(
-            "SIGKILL of a worker with its nanny, 5 times a run",
-            "none: the engine starts another",
-            lambda: out.kill("worker"),
-            times=5,
+    def part(self, seconds: float = 60) -> str:
+        """Pull the cable of the second worker for a while; return what was lost by it."""
+        with self.cluster() as client:
+            (parted,) = (worker for worker in client.nthreads() if f"//{self._cable.there}:" in worker)
+            self._cable.pull()
+            begun, before = time.monotonic(), self._cable.packets()
+            try:
+                self._wait(lambda: parted not in client.nthreads(), "the scheduler to miss a worker")
+                missed = time.monotonic() - begun
+                self._wait(lambda: time.monotonic() - begun >= seconds, "the end of the parting")
+                sent, heard = (now - then for now, then in zip(self._cable.packets(), before, strict=True))
+            finally:
+                self._cable.plug()
+        assert sent > 0 == heard, (sent, heard)
+        return (
+            f"of {sent} packets of the worker none arrived, nor any there; the scheduler missed it after {missed:.0f} s"
         )
 
 
+def _range(seconds: Sequence[float]) -> str:
+    low, high = (f"{end:.0f}" for end in (min(seconds), max(seconds)))
+    return low if low == high else f"{low} to {high}"
+
+
+_CALM = Fault("nothing", "none")
+FAULTS = (
+    Fault(
+        "SIGKILL of the Dask scheduler", "none: the engine starts another", lambda out: out.kill("scheduler"), runs=2
+    ),
+    Fault("SIGKILL of the Prefect server", "none: the engine starts another", lambda out: out.kill("server"), runs=2),
+    Fault("PostgreSQL restarted", "none", lambda out: out.restart("postgres")),
+    Fault("the object store refuses every third request", "none", around=Outages.refusing_store),
+    Fault("a call takes more memory than a worker has", "none: its nanny ends it", Outages.fill_memory),
+    Fault("a worker is cut off from everything for a minute", "none", Outages.part),
+    Fault(
+        "SIGKILL of the serving process with its runs",
+        "the engine starts another; somebody retries the run",
+        lambda out: out.kill("serve"),
+        dies=True,
+    ),
+    *(
+        Fault(
+            f"SIGKILL of {name}'s process, five times a run",
+            "none: its nanny starts another",
+            lambda out, name=name: out.kill_child(name),
+            times=5,
+            runs=4,
+        )
+        for name in ("worker", "worker-2")
+    ),
+    Fault(
+        "SIGKILL of a worker with its nanny, five times a run",
+        "none: the engine starts another",
+        lambda out: out.kill("worker"),
+        times=5,
+        runs=4,
+    ),
+)
+
+
+def run(folder: Path, words: Iterable[str]) -> None:
+    """Print the table, of the faults whose names hold one of the words; without words of all, and of cancelling."""
+    wanted = [fault for fault in FAULTS if not words or any(word in fault.name for word in words)]
+    with Cable() as cable, Outages(folder, cable).running() as out:
+        print("| broken | times | action | state | seconds | undisturbed |\n|---|---|---|---|---|---|", flush=True)
+        for fault in wanted:
+            print(out.row(fault), flush=True)
+        if not words:
+            idle, ended = out.cancel()
+            assert idle < 10
+            print(f"| cancelled | 1 | | Cancelled after {ended:.1f} s; the cluster idle after {idle:.1f} s | | |")
+
+
 def main() -> None:
-    """Print the table."""
-    print("| fault | action | state | seconds more | report |\n|---|---|---|---|---|", flush=True)  # noqa: T201
+    """Begin anew in a network namespace of our own, and print the table there."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Outages(Path(sys.argv[1]).resolve()).running() as out:
-        for trial in trials(out):
-            print(trial, flush=True)  # noqa: T201
-            assert trial.same
-        idle, ended = out.cancel()
-        print(f"cancelled: the cluster is idle after {idle:.1f} s, the run Cancelled after {ended:.1f} s")  # noqa: T201
+    if sys.argv[1] != "--alone":
+        words = alone("tests.outages", "--alone", *sys.argv[1:])
+        os.execvp(words[0], words)
+    run(Path(sys.argv[2]).resolve(), sys.argv[3:])
 
 
 if __name__ == "__main__":

@@ -105,6 +105,29 @@ def test_worker_killed_in_mid_run(values: dict[str, Any]) -> None:
     assert losses(lossops.evaluate(values)) == expected
 
 
+def test_a_run_says_that_it_waits_for_workers(values: dict[str, Any]) -> None:
+    """All workers leave after the first piece, and come back when the run says that it misses them."""
+    here = score(make_plan(parse_config(values)))
+    told: list[str] = []
+    with LocalCluster(**LOCAL) as running:
+
+        def leave(progress: Progress) -> None:
+            if progress.rows_done and not told:
+                told.append("nobody is left")
+                running.scale(0)
+
+        def hear(level: int, message: str) -> None:
+            if level == logging.WARNING:
+                told.append(message)
+                running.scale(2)
+
+        address = running.scheduler_address
+        plan = make_plan(parse_config({**values, "cluster": {"address": address}}))
+        there = score(plan, fresh=True, on_progress=leave, on_log=hear)
+    assert told[1:] == [f"{address}: no worker is left; the run waits until one comes"]
+    assert there.ledger == here.ledger
+
+
 SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"
 
 

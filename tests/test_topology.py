@@ -285,7 +285,7 @@ def check_that_a_failed_gate_is_told_of(topology: Topology) -> None:
     with temporary_settings(own), get_client(sync_client=True) as client, listening() as (url, heard):
         message = {"subject": "{{subject}}", "body": "{{body}}"}
         CustomWebhookNotificationBlock(name="team", url=url, json_data=message).save("team")
-        automations(Service(notify="custom-webhook/team"))
+        automations(Service(notify="custom-webhook/team"), None)
         deployment = client.read_deployment_by_name("lossops/gated")
         run = client.create_flow_run_from_deployment(deployment.id)
         told = heard.get(timeout=120)

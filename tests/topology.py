@@ -48,11 +48,12 @@ _PROGRAMS = {
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 _PATHS = re.compile(r"(?<![\w.])/(?:run/secrets/\w+|configs|objects|tmp|var/lib/lossops)\b")
 _WORKER_PORT = "8790"
-_MOTO = ["python", "-m", "moto.server", "--host=127.0.0.1", "--port=8333"]
+_LOOPBACK = "127.0.0.1"
+_MOTO = ["python", "-m", "moto.server", "--host=0.0.0.0", "--port=8333"]
 _ASKS_MOTO = [
     "python",
     "-c",
-    "from urllib.request import urlopen; urlopen('http://127.0.0.1:8333/moto-api/', timeout=5)",
+    "from urllib.request import urlopen; urlopen('http://store:8333/moto-api/', timeout=5)",
 ]
 
 
@@ -66,6 +67,7 @@ class Here:
         secrets: file name of each secret.
         ports: those of the file, and which are taken for them.
         own: ports that differ for a process, such as those of the second worker.
+        hosts: addresses of processes that are not on the loopback interface.
     """
 
     folder: Path
@@ -73,16 +75,23 @@ class Here:
     secrets: Mapping[str, str]
     ports: Mapping[str, str]
     own: Mapping[str, Mapping[str, str]]
+    hosts: Mapping[str, str]
+
+    def host(self, name: str) -> str:
+        """Return the address on which a process listens."""
+        return self.hosts.get(name, _LOOPBACK)
 
     def text(self, name: str, text: str) -> str:
         """Return a word of a command or a value of a variable with addresses, ports and paths of this machine."""
         ports = {**self.ports, **self.own.get(name, {})}
         if text in ports:
             return ports[text]
-        hosts = "|".join(map(re.escape, [*self.services, "127.0.0.1", "localhost"]))
-        text = re.sub(rf"\b(?:{hosts}):(\d+)", lambda found: f"127.0.0.1:{ports.get(found[1], found[1])}", text)
+        hosts = "|".join(map(re.escape, [*self.services, _LOOPBACK, "localhost"]))
+        text = re.sub(
+            rf"\b({hosts}):(\d+)", lambda found: f"{self.host(found[1])}:{ports.get(found[2], found[2])}", text
+        )
         text = re.sub(r"(?<==)(\d+)$", lambda found: ports.get(found[1], found[1]), text)  # --port=8786
-        text = text.replace("0.0.0.0", "127.0.0.1")
+        text = text.replace("0.0.0.0", self.host(name))
         return _PATHS.sub(lambda found: self._path(name, found[0]), text)
 
     def _path(self, name: str, path: str) -> str:
@@ -103,7 +112,7 @@ class Here:
             "PYTHONPATH": str(compose.ROOT),
             "PYTHONUNBUFFERED": "1",
             "LOSSOPS_CACHE_DIR": str(Path(cache).parents[1]) if cache else str(place),
-            **{key: "127.0.0.1" if key.endswith("_HOST") else self.text(name, value) for key, value in own.items()},
+            **{key: _LOOPBACK if key.endswith("_HOST") else self.text(name, value) for key, value in own.items()},
         }
 
 
@@ -117,6 +126,8 @@ class Topology:
         workers: how many.
         moto: whether it stands in for the object store of the file, which needs its program ``weed``.
         extra: further variables of the serving process.
+        hosts: addresses of processes that are not to be on the loopback interface.
+        within: words before the command of a process, and before that of its health check.
     """
 
     def __init__(
@@ -128,6 +139,8 @@ class Topology:
         workers: int = 2,
         moto: bool = True,
         extra: Mapping[str, str] | None = None,
+        hosts: Mapping[str, str] | None = None,
+        within: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         file = compose.load(PASSWORDS)
         services = {name: one for name, one in file["services"].items() if only is None or name in set(only)}
@@ -140,12 +153,14 @@ class Topology:
             {name: Path(secret["file"]).name for name, secret in file["secrets"].items()},
             {port: free_port() for port in _ports(file["services"])},
             {f"worker-{number}": {_WORKER_PORT: free_port()} for number in range(2, workers + 1)},
+            dict(hosts or {}),
         )
         self.processes: dict[str, Process] = {}
         self.seconds: dict[str, float] = {}  # from start to health
         self._commands = dict(commands or {})
         self._moto = moto
         self._extra = dict(extra or {})
+        self._within = dict(within or {})
         self._begun: dict[str, float] = {}
         self._stack = ExitStack()
 
@@ -215,11 +230,18 @@ class Topology:
         if name == "store" and name not in self._commands:
             words = _MOTO if self._moto else [*words, *_weed_ports()]
         if _service(name) == "worker":
-            words = [*words, "--host=127.0.0.1"]  # by itself it listens everywhere, which in a container is one network
-        # Programs are looked up on the path that the process gets, not on ours.
-        command = ["/usr/bin/env", *(self.here.text(name, word) for word in words)]
+            words = [
+                *words,
+                f"--host={self.here.host(name)}",
+            ]  # by itself it listens everywhere, which in a container is one network
+        command = self._command(name, words)
         environment = self.here.environment(name) | (self._extra if name == "serve" else {})
         return Process(command, environment, self.folder, self.folder / f"{name}.log")
+
+    def _command(self, name: str, words: Iterable[str]) -> list[str]:
+        """Return a command of the file as it is called here."""
+        # Programs are looked up on the path that the process gets, not on ours.
+        return [*self._within.get(name, ()), "/usr/bin/env", *(self.here.text(name, word) for word in words)]
 
     def _postgres(self) -> Process:
         place = Path(tempfile.mkdtemp(prefix="lossops-postgres-"))  # not below a folder that only we may enter
@@ -244,7 +266,7 @@ class Topology:
 
     def _is_healthy(self, name: str, check: Mapping[str, Any]) -> bool:
         words = _ASKS_MOTO if name == "store" and self._moto else check["test"][1:]
-        command = ["/usr/bin/env", *(self.here.text(name, word) for word in words)]
+        command = self._command(name, words)
         environment = self.here.environment(name)
         with suppress(subprocess.TimeoutExpired):
             return (

@@ -159,8 +159,9 @@ class _Csv(_Untold):
             yield from self._open(list(columns))
 
     def _open(self, columns: list[str]) -> pc_csv.CSVStreamingReader:
+        one = pc_csv.ReadOptions(use_threads=False)  # a worker has as many pieces in hand as it was given threads
         options = pc_csv.ConvertOptions(include_columns=columns)
-        return pc_csv.open_csv(self._storage.open_input_stream(self._path), convert_options=options)
+        return pc_csv.open_csv(self._storage.open_input_stream(self._path), read_options=one, convert_options=options)
 
 
 _Open = Callable[[fs.FileSystem, str, Sequence[str]], Reader]

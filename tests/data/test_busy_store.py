@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name, value in (("AWS_ACCESS_KEY_ID", "someone"), ("AWS_SECRET_ACCESS_KEY", "something")):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    words = [sys.executable, "-m", "tests.flaky_store", str(port)]
+    words = [sys.executable, "-m", "tests.flaky_store", f"127.0.0.1:{port}"]
     with subprocess.Popen(words, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + 60
@@ -90,6 +91,19 @@ def test_an_address_keeps_its_options(store: str) -> None:
     assert (storage.region, path) == ("us-east-1", "bucket/a/b")
     storage.create_dir("made-here")
     assert storage.get_file_info("made-here").type == fs.FileType.Directory
+
+
+def test_a_worker_is_as_patient_as_who_sent_it(store: str, tmp_path: Path) -> None:
+    """What pyarrow itself makes of a pickle waits for half a second each time it is refused: half a minute here."""
+    storage, _ = open_storage(f"s3://bucket{store}")
+    there = pickle.loads(pickle.dumps(storage))
+    assert there == storage
+    (tmp_path / "refuse").touch()
+    begun = time.monotonic()
+    for _ in range(120):
+        there.get_file_info("absent/file")
+    assert time.monotonic() - begun < 10
+    assert (tmp_path / "refused").stat().st_size >= 40
 
 
 def test_a_store_that_is_gone_is_not_a_damaged_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

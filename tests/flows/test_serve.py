@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from prefect.automations import Automation
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Cancelling, Scheduled
+from prefect.states import Cancelling, Completed, Running, Scheduled
 
 import lossops
+from flows.score import score
 from flows.serve import Service, automations, deployments
 from lossops.config import RunConfig, parse_config
 from lossops.errors import ConfigError
@@ -104,7 +104,7 @@ def served(
             process.wait(timeout=60)
 
 
-def started(client: SyncPrefectClient, config: Mapping[str, Any], **parameters: Any) -> FlowRun:
+def started(client: SyncPrefectClient, config: Mapping[str, Any], /, **parameters: Any) -> FlowRun:
     deployment = client.read_deployment_by_name(f"lossops/{config['name']}")
     return client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
 
@@ -208,13 +208,57 @@ def test_a_timeout_ends_a_run(
     assert not list((tmp_path / "reports").glob(f"{config['name']}/*"))
 
 
-def test_automations_are_kept_up_to_date_and_not_repeated() -> None:
-    for _ in range(2):
-        automations(Service())
-    found = cast("Automation", Automation.read(name="lossops: runs that have died"))
-    assert found.actions[0].type == "change-flow-run-state"
+def test_what_a_run_refuses_on_purpose_is_one_line_in_the_log(
+    client: SyncPrefectClient, environment: Mapping[str, str], server: str, tmp_path: Path
+) -> None:
+    config = values(tmp_path, date="2026-03-01", gates=[{"loss": "mean_squared_error", "max": 1e-6}])
+    with served(config, tmp_path, environment, server):
+        gated = in_state(client, started(client, config), "Failed")
+        form = client.read_deployment_by_name(f"lossops/{config['name']}").parameters["config"]
+        missing = {**form, "labels": {"path": [f"{tmp_path}/absent"], "label": "y"}}
+        absent = in_state(client, started(client, config, config=missing), "Failed")
+    assert "GateError" in str(gated.state.message)
+    log = (tmp_path / "serve.log").read_text()
+    assert "Traceback" not in log
+    for run, told in ((gated, "GateError: 1 of 1 gate rows failed: "), (absent, f"InputError: {tmp_path}/absent: ")):
+        lines = [line for line in log.splitlines() if "| ERROR " in line and "Flow run" in line and told in line]
+        assert [f"Flow run {run.name!r} - {told}" in line for line in lines] == [True]
+
+
+def kept(server: str, heartbeat: float) -> dict[str, Any]:
+    """What the server keeps after serving began with a heartbeat."""
+    automations(Service(), heartbeat)
+    found = httpx.post(f"{server}/automations/filter", json={}).json()
+    (one,) = (automation for automation in found if automation["name"] == "lossops: runs that have died")
+    return cast("dict[str, Any]", one)
+
+
+def test_automations_are_kept_up_to_date_and_not_repeated(server: str) -> None:
+    """An update gives the trigger another identity, and runs that it watched are forgotten."""
+    first = kept(server, 60)
+    assert first["actions"][0]["type"] == "change-flow-run-state"
+    assert kept(server, 60) == first
+    url = f"{server}/automations/{first['id']}"
+    httpx.patch(url, json={"enabled": False}).raise_for_status()
+    later = kept(server, 90)
+    httpx.patch(url, json={"enabled": True}).raise_for_status()
+    assert (later["id"], later["trigger"]["within"], later["enabled"]) == (first["id"], 270, False)
     with pytest.raises(ConfigError, match=r"--notify 'slack-webhook/absent'.*allowed: TYPE/NAME"):
-        automations(Service(notify="slack-webhook/absent"))
+        automations(Service(notify="slack-webhook/absent"), None)
+
+
+def test_a_run_that_died_is_crashed_though_serving_began_again(client: SyncPrefectClient) -> None:
+    """Also one that died before its first heartbeat; one that ended is left alone."""
+    least = 10 / 3  # of what a server waits for
+    automations(Service(), least)
+    dead, ended = (client.create_flow_run(score, parameters={"config": {"name": "dead"}}) for _ in range(2))
+    for run in (dead, ended):
+        client.set_flow_run_state(run.id, Running())
+    client.set_flow_run_state(ended.id, Completed())
+    automations(Service(), least)
+    crashed = in_state(client, dead, "Crashed")
+    assert "a retry goes on" in str(crashed.state.message)
+    assert client.read_flow_run(ended.id).state_name == "Completed"
 
 
 def test_secrets_come_from_blocks_and_are_nowhere_else(
