@@ -33,7 +33,7 @@ __all__ = ["Attempt", "Scored", "ShardRecord", "Workers"]
 
 
 class Workers(Protocol):
-    """What runs functions, here or elsewhere; see `lossops.engine.Workers`."""
+    """What runs functions, here or elsewhere; see `lossops.engine`."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Start a call."""

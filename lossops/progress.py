@@ -8,15 +8,37 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from lossops.errors import counted
 from lossops.kernels.checks import Reason
 from lossops.pairing import Pairing
 from lossops.partition import Outcome
 from lossops.pieces import Bucket, Piece, Run
 from lossops.plan import Plan
 
-__all__ = ["Log", "Progress", "Watch"]
+__all__ = ["Cluster", "Log", "Progress", "Watch"]
 
 Log = Callable[[int, str], None]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster that a run has connected to.
+
+    Args:
+        address: of the scheduler.
+        workers: processes.
+        threads: of all of them.
+        dashboard: URL of the scheduler's page, where it has one.
+    """
+
+    address: str
+    workers: int
+    threads: int
+    dashboard: str | None
+
+    def __str__(self) -> str:
+        page = f"; dashboard: {self.dashboard}" if self.dashboard else ""
+        return f"{self.address}: {counted(self.workers, 'worker')}, {counted(self.threads, 'thread')}{page}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where functions run: threads, processes or a cluster. The only file that knows Dask.
+"""Processes of this machine, or a cluster. The only file that knows Dask.
 
 A cluster is looked at before it works: what its workers run, whether they can read the data, and what they may hold.
 Workers may come and go, so each call says what it was made with, and a worker that runs something else refuses it.
@@ -9,12 +9,9 @@ A bounded number of calls is in flight. A future counts only if its status is
 from __future__ import annotations
 
 import logging
-import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from threading import Event, Thread
 from typing import Any
@@ -22,84 +19,43 @@ from typing import Any
 from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed, get_worker
 from distributed import TimeoutError as DaskTimeoutError
 
-from lossops.attempts import ShardRecord
 from lossops.config import ClusterConfig
 from lossops.data.dataset import Shard
 from lossops.data.storage import may_pass, one_line
+from lossops.engine.calls import WINDOW, Call, answer
 from lossops.errors import ConfigError, InputError, LossopsError, RunError, counted
 from lossops.pairing import Budget
 from lossops.plan import Plan, check_pins, make_plan
-from lossops.progress import Log, Progress
-from lossops.report.drawing import get_ready_to_draw
+from lossops.progress import Cluster, Log, Progress
 from lossops.runs import Scores, score_with, to_logger
 from lossops.versions import differences, versions
 
-__all__ = ["Cluster", "Progress", "Scores", "ShardRecord", "score"]
+__all__ = ["Workers", "result_of", "score_on"]
 
-_WINDOW = 3  # pieces in flight for each thread: enough to keep workers busy, few enough to stop early
 _RETRIES = 2  # of a piece after an error that may pass, such as a dropped connection
-_WAITS = (0.5, 2.0, 5.0)  # before a worker asks a store again that was busy
 _CONNECT_SECONDS = 30
 _WORKER_SECONDS = 120  # a cluster that grows on demand starts its first worker for the first call
 _LOOK_SECONDS = 5.0  # between two looks at whether there are workers
 _TOLD = 5  # workers or differences in a message
 _LOCAL_PAGE = "127.0.0.1:0"
 
-Call = tuple[Any, ...]
 
-
-@dataclass(frozen=True)
-class Cluster:
-    """A running cluster that a run has connected to.
-
-    Args:
-        address: of the scheduler.
-        workers: processes.
-        threads: of all of them.
-        dashboard: URL of the scheduler's page, where it has one.
-    """
-
-    address: str
-    workers: int
-    threads: int
-    dashboard: str | None
-
-    def __str__(self) -> str:
-        page = f"; dashboard: {self.dashboard}" if self.dashboard else ""
-        return f"{self.address}: {counted(self.workers, 'worker')}, {counted(self.threads, 'thread')}{page}"
-
-
-def score(
+def score_on(
+    cluster: ClusterConfig,
     plan: Plan,
     *,
-    fresh: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
-    on_log: Log | None = None,
-    on_cluster: Callable[[Cluster], None] | None = None,
+    fresh: bool,
+    on_progress: Callable[[Progress], None] | None,
+    on_log: Log | None,
+    on_cluster: Callable[[Cluster], None] | None,
 ) -> Scores:
-    """Score every row of a plan on Dask.
-
-    Args:
-        plan: what to do.
-        fresh: whether to ignore what earlier runs stored.
-        on_progress: called after every piece.
-        on_log: called with (level of `logging`, message) for every piece and decision.
-        on_cluster: called once, if the run works on a cluster that was running before.
-
-    Raises:
-        InputError: a shard is damaged or changed, holds what the config forbids, or cannot be read by a worker.
-        RunError: the cluster is out of reach, runs other versions, a worker keeps dying, or rows are unaccounted for.
-    """
-    get_ready_to_draw()  # the report's plots; this takes as long as small data
-    with connected(plan.config.cluster) as workers, workers.watched(on_log or to_logger):
-        if plan.config.cluster is not None and plan.config.cluster.address is not None:
+    """Score every row of a plan on Dask; arguments and errors are those of `lossops.engine.score`."""
+    with connected(cluster) as workers, workers.watched(on_log or to_logger):
+        if cluster.address is not None:
             plan = workers.inspect(plan)
-            (on_cluster or _nothing)(workers.cluster())
+            if on_cluster is not None:
+                on_cluster(workers.cluster())
         return score_with(workers, plan, fresh=fresh, on_progress=on_progress, on_log=on_log)
-
-
-def _nothing(news: object) -> None:
-    """Tell nobody."""
 
 
 class Workers:
@@ -193,7 +149,7 @@ class Workers:
             calls: the others.
         """
         waiting = iter(calls)
-        window = max(_WINDOW * sum(self._client.nthreads().values()), _WINDOW)
+        window = max(WINDOW * sum(self._client.nthreads().values()), WINDOW)
         started: dict[Future, Call] = {}
 
         def start(call: Call) -> Future:
@@ -265,17 +221,7 @@ def _checked(expected: Mapping[str, str], function: Callable[..., Any], *argumen
     refused = next((argument for argument in arguments if isinstance(argument, LossopsError)), None)
     if refused is not None:
         return refused
-    for seconds in _WAITS:
-        try:
-            return function(*arguments)
-        except LossopsError as error:
-            if not may_pass(error):
-                return error
-            time.sleep(seconds)
-    try:
-        return function(*arguments)
-    except LossopsError as error:
-        return RunError(str(error)) if may_pass(error) else error
+    return answer(function, *arguments)
 
 
 def result_of(future: Future) -> Any:
@@ -301,7 +247,7 @@ def result_of(future: Future) -> Any:
 
 
 @contextmanager
-def connected(cluster: ClusterConfig | None) -> Iterator[Workers]:
+def connected(cluster: ClusterConfig) -> Iterator[Workers]:
     """Connect to the cluster of the config; local ones listen on this machine only and end with the block.
 
     Raises:
@@ -315,30 +261,24 @@ def connected(cluster: ClusterConfig | None) -> Iterator[Workers]:
 
 
 @contextmanager
-def _client(cluster: ClusterConfig | None) -> Iterator[Client]:
-    chosen = cluster or ClusterConfig()  # type: ignore[call-arg]
-    if chosen.address is not None:
-        with _connect(chosen.address) as client:
+def _client(cluster: ClusterConfig) -> Iterator[Client]:
+    if cluster.address is not None:
+        with _connect(cluster.address) as client:
             yield client
         return
-    with _local(chosen) as local, Client(local, set_as_default=False) as client:
+    with _local(cluster) as local, Client(local, set_as_default=False) as client:
         yield client
 
 
 def _local(cluster: ClusterConfig) -> LocalCluster:
-    processes = cluster.workers is not None
-    threads = cluster.threads or (1 if processes else len(os.sched_getaffinity(0)))
     return LocalCluster(
-        n_workers=cluster.workers or 1,
-        threads_per_worker=threads,
-        processes=processes,
-        host="127.0.0.1" if processes else None,
+        n_workers=cluster.workers,
+        threads_per_worker=cluster.threads or 1,
+        host="127.0.0.1",
         # Dask opens a page for each node, on every interface unless told otherwise.
         dashboard_address=_LOCAL_PAGE,
         worker_dashboard_address=_LOCAL_PAGE,
         scheduler_kwargs={"dashboard": False},
-        # Threads share this process: Dask must not pause them for memory it does not own.
-        memory_limit="auto" if processes else 0,
         silence_logs=logging.CRITICAL,  # what fails is told once, by us
     )
 
