@@ -240,9 +240,9 @@ def test_a_share_has_one_row_a_model(tmp_path: Path) -> None:
     """Of losses that differ it is the largest; a share that is the same for all is of no loss."""
     frame = pd.DataFrame({"y": [1.0, 0, 1, 0], "p": [0.5, 2.0, 0.0, math.nan], "q": [0.5, 0.5, 0.5, math.nan]})
     models = {name: {"path": str(tmp_path / "data"), "prediction": name} for name in ("p", "q")}
-    gates = [{"share": share, "max": 0.5} for share in ("invalid", "unmatched")]
+    gates: list[dict[str, Any]] = [{"share": share, "max": 0.5} for share in ("invalid", "unmatched", "clipped")]
     gates.append({"share": "invalid", "loss": "mean_absolute_error", "max": 0.5})
-    losses = ["mean_absolute_error", "binary_crossentropy"]
+    losses = ["mean_absolute_error", "binary_crossentropy", "root_mean_squared_error"]
     report = evaluate(tmp_path, frame, models=models, losses=losses, gates=gates)
     names = ["gate", "model", "loss", "value"]
     assert [tuple(row[name] for name in names) for row in report.gates.to_pylist()] == [
@@ -250,6 +250,8 @@ def test_a_share_has_one_row_a_model(tmp_path: Path) -> None:
         ("share invalid max 0.5", "q", None, 0.25),
         ("share unmatched max 0.5", "p", None, 0.0),
         ("share unmatched max 0.5", "q", None, 0.0),
+        ("share clipped max 0.5", "p", "binary_crossentropy", 0.5),
+        ("share clipped max 0.5", "q", None, 0.0),
         ("share invalid mean_absolute_error max 0.5", "p", "mean_absolute_error", 0.25),
         ("share invalid mean_absolute_error max 0.5", "q", "mean_absolute_error", 0.25),
     ]

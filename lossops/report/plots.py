@@ -248,10 +248,11 @@ def _quantile(name: str, value: float) -> Spec:
         "type": "text",
         "text": short(name),
         "align": "left",
-        "dx": 3,
+        "dx": -1,
+        "dy": -2,
         "color": INK,
         "fontSize": 12,
-        "baseline": "top",
+        "baseline": "bottom",  # above the bars, on which it could not be read
     }
     rule = {"mark": {"type": "rule", "color": INK, "strokeDash": [4, 3]}, "encoding": {"x": across}}
     return {"data": _ONCE, "layer": [rule, {"mark": text, "encoding": {"x": across, "y": {"value": 0}}}]}

@@ -65,8 +65,8 @@ def _gates(report: Report) -> Iterator[Block]:
     ]
     shown = within(values(rows, *names, "why"), _BYTES)
     yield Note(
-        "A gate passes if the whole interval keeps the limit, fails if the whole interval is beyond it, and is "
-        "insufficient otherwise."
+        "A gate passes if the whole interval keeps the limit, fails if the whole interval is beyond it or a slice that "
+        "it names has no row, and is insufficient otherwise."
     )
     yield Table("t-gates", "Gates, failing ones first", columns, shown)
     yield from left_out(len(rows) - len(shown), "gate rows", "gates.parquet")

@@ -204,24 +204,24 @@ def discovered_slices(report: Report, limit: int) -> Iterator[Block]:
         Column("loss", "text", choice=True),
         Column("searched rows", "count"),
         Column("searched mean"),
-        Column("rows held out", "count"),
-        *(Column(title) for title in ("mean held out", "mean of others", "difference")),
-        *_from_to("difference"),
-        Column("adjusted p"),
     ]
-    names = ["slice", "model", "loss", "rows", "mean", "held_out_rows", "held_out_mean", "held_out_other_mean"]
-    names += ["difference", *_INTERVALS, "p_adjusted"]
+    names = ["slice", "model", "loss", "rows", "mean"]
     if any(row["held_out_rows"] is not None for row in rows):
+        order = "the best confirmed first"
+        columns += [Column("rows held out", "count"), Column("mean held out"), Column("mean of others")]
+        columns += [Column("difference"), *_from_to("difference"), Column("adjusted p")]
+        names += ["held_out_rows", "held_out_mean", "held_out_other_mean", "difference", *_INTERVALS, "p_adjusted"]
         yield Note(
             "Found in one half of the rows, tested on the other half, which was held out: its means and p-values are "
             "honest, the searched mean is too high."
         )
     else:
+        order = "those of the highest score first"
         yield Note("Found in all rows and tested on none: a mean that was searched for is too high.")
     if figures := _found(rows)[:limit]:
         yield Gallery(figures)
     shown = within(values(rows, *names), _OTHER_BYTES // 2)
-    yield Table("t-discovered", "Slices that were found, the best confirmed first", columns, shown)
+    yield Table("t-discovered", f"Slices that were found, {order}", columns, shown)
     yield from left_out(len(rows) - len(shown), "rows", "discovered.parquet")
 
 

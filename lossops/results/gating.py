@@ -102,8 +102,9 @@ def _shares(results: Results, gate: GateConfig) -> Iterator[tuple[Row, Verdict]]
             tasks.setdefault(task.model, []).append(task)
     for model, own in tasks.items():
         found = {task.name: _share(results, task, str(gate.share)) for task in own}
-        worst = max(found, key=lambda name: found[name][0] / max(found[name][1], 1))
-        alike = gate.loss is None and len(set(found.values())) == 1
+        shares = {name: part / max(rows, 1) for name, (part, rows) in found.items()}
+        worst = max(shares, key=shares.__getitem__)
+        alike = gate.loss is None and len(set(shares.values())) == 1
         place = place_of(model, worst, results.slices[0], ())
         yield {**place, "loss": None if alike else worst}, of_share(*found[worst], gate.limit[1])
 

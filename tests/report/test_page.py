@@ -178,6 +178,14 @@ def test_the_worst_slices_stand_beside_all_other_rows(report_of: Get) -> None:
         assert told in page.text
 
 
+def test_slices_that_were_tested_on_nothing_are_not_said_to_be(tmp_path: Path) -> None:
+    table = pa.table({"y": [0.0] * 400, "p": [1.0, 1.0, 1.0, 9.0] * 100, "g": ["a", "b", "c", "d"] * 100})
+    discover = {"columns": ["g"], "min_rows": 10, "held_out": False}
+    page = parsed(score(tmp_path, table, discover=discover))
+    assert page.rows["t-discovered"] == [["g=d", "m", "mean_absolute_error", 100, 9.0]]
+    assert "tested on none" in page.text
+
+
 def test_slices_that_were_found_have_a_plot(report_of: Get) -> None:
     text = page_of(report_of("plain")).read_text()
     assert "<title>Slices that were found of new, score</title>" in text
