@@ -200,7 +200,7 @@ def check_class_index(labels: Any, classes: int, reasons: Any) -> None:
         if reasons[i] != 0:
             continue
         label = labels[i, 0]
-        if label != math.floor(label):
+        if label != np.floor(label):  # math.floor gives an integer, which large numbers do not fit
             reasons[i] = _LABEL_NOT_INTEGER
         elif label < 0.0 or label >= classes:
             reasons[i] = _LABEL_OUTSIDE

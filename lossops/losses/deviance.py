@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from lossops.kernels.jit import inline
 from lossops.kernels.special import log1p_minus, log_gamma, relative_expm1
 from lossops.losses.declaration import POSITIVE, REALS, Curve, Form, Inputs, Interval, Loss, Outlier, Parameter
@@ -78,7 +80,7 @@ def _log_factorial(label: float, full: float, stirling: float) -> float:
 
 @inline
 def _impossible(label: float, counts_only: float) -> bool:
-    return counts_only != 0.0 and label != math.floor(label)
+    return counts_only != 0.0 and label != np.floor(label)
 
 
 @inline

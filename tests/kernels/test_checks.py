@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lossops.kernels.checks import Problem, Reason, check_losses, check_sums, check_weights
+from lossops.kernels.checks import Problem, Reason, check_class_index, check_losses, check_sums, check_weights
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,22 @@ def test_reasons_fit_their_array_and_are_named_apart() -> None:
     """Blocks hold reasons as uint8, the ledger their names."""
     assert len({reason.name.lower() for reason in Reason}) == len(Reason)
     assert max(Reason) < 256
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        (2.0, Reason.SCORED),
+        (3.0, Reason.LABEL_OUTSIDE_DOMAIN),
+        (-1.0, Reason.LABEL_OUTSIDE_DOMAIN),
+        (0.5, Reason.LABEL_NOT_INTEGER),
+        (2.0**63, Reason.LABEL_OUTSIDE_DOMAIN),
+        (-1e300, Reason.LABEL_OUTSIDE_DOMAIN),
+        (1e300, Reason.LABEL_OUTSIDE_DOMAIN),  # which stands for a text that is no class
+    ],
+)
+def test_the_reason_of_a_class_does_not_depend_on_its_row(label: float, reason: Reason) -> None:
+    """Compiled loops take several rows at a time, and those at their ends one by one."""
+    reasons = np.zeros(101, dtype=np.uint8)
+    check_class_index(np.full((101, 1), label), 3, reasons)
+    assert reasons.tolist() == [reason] * 101
