@@ -154,7 +154,9 @@ def automations(service: Service, heartbeat: float | None) -> None:
     Raises:
         ConfigError: there is no such notification block.
     """
-    if heartbeat is not None:
+    if heartbeat is None:
+        _drop(_ZOMBIES)  # of an earlier time, which would take every run for dead
+    else:
         # A run that is cancelled, too, ends or shows a sign of life.
         silence = timedelta(seconds=_MISSED * heartbeat)
         _keep(_silent(_ZOMBIES, ["Running", "Cancelling", "heartbeat"], silence, _GONE))
@@ -197,11 +199,21 @@ def _block(slug: str) -> UUID:
     return cast("UUID", block._block_document_id)  # type: ignore[union-attr] # there is no other way to it
 
 
+def _found(name: str) -> Automation | None:
+    try:
+        return cast("Automation", Automation.read(name=name))
+    except ValueError:  # there is none
+        return None
+
+
+def _drop(name: str) -> None:
+    if (found := _found(name)) is not None:
+        found.delete()
+
+
 def _keep(wanted: Automation) -> None:
     """Create an automation, or bring the one of its name up to date; whether it is enabled is the operator's to say."""
-    try:
-        found = cast("Automation", Automation.read(name=wanted.name))
-    except ValueError:  # there is none
+    if (found := _found(wanted.name)) is None:
         wanted.create()
         return
     wanted.id, wanted.enabled = found.id, found.enabled
