@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,9 @@ from lossops.state import State, Total
 from lossops.tasks import SIDES, Side
 
 __all__ = ["KeyRange", "Outcome", "Spilled", "index_labels", "score_bucket", "score_piece", "spill_run"]
+
+
+_SEVERAL, _MANY = 4, 8  # batches that are taken as one where a group has fewer rows than this
 
 
 @dataclass(frozen=True)
@@ -126,13 +130,24 @@ def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Out
 
 def _scored(pairing: Pairing, batches: Iterable[Tables], watch: Stopwatch) -> State:
     """Return the sums of batches."""
-    total = Total(len(pairing.slices))
-    for tables in batches:
+    total, waiting, count = Total(len(pairing.slices)), iter(batches), 1
+    while part := list(islice(waiting, count)):
+        tables = part[0] if len(part) == 1 else _together(part)
         state = score_batch(pairing, tables, watch)
         with watch.during("merge"):
             total.add(state)
+        # Where groups are so many that adding them up costs as much as scoring their rows, several batches are one.
+        count = _SEVERAL if _MANY * state.groups > tables["predictions"].num_rows else 1
     with watch.during("merge"):
         return total.state()
+
+
+def _together(batches: Sequence[Tables]) -> Tables:
+    """Return batches as one."""
+    return {
+        side: pa.concat_tables([tables[side] for tables in batches], promote_options="permissive")
+        for side in batches[0]
+    }
 
 
 def _while_it_holds(batches: Iterable[Tables], tally: _Tally) -> Iterator[Tables]:
