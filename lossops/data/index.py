@@ -215,7 +215,7 @@ class _Reading:
             keys = _Keys.of([table[name] for name in self.key])
             self.high[part] = keys.high
             if len(self.low):
-                self.low[part] = keys.low
+                self.low[part] = keys.low if len(keys.low) else 0
             if len(keys.skip):
                 self.marks[part] = np.where(keys.skip, np.uint8(NO_KEY), np.uint8(COUNTS))
             if self.order_by is not None:
@@ -284,14 +284,13 @@ def build_index(
     kept = pa.schema([schema.field(name) for name in columns])
     with ThreadPoolExecutor(threads) as readers:
         try:
-            reading = _read(
-                _Reading.begin(schema, key, order_by, RecordsBuilder(kept, categories, rows)), runs, readers
-            )
+            records = RecordsBuilder(kept, categories, rows)
+            reading = _read(_Reading.begin(schema, key, order_by, records), runs, readers)
         except TooManyValuesError:
             records = RecordsBuilder(kept, categories, rows, wide=True)
             reading = _read(_Reading.begin(schema, key, order_by, records), runs, readers)
         table = reading.entered(rule, readers, threads)
-    return LabelIndex(reading.records.finish(), table, reading.marks)
+    return LabelIndex(records.finish(), table, reading.marks)
 
 
 def _read(

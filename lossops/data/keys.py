@@ -182,11 +182,11 @@ def key_ranks(columns: Sequence[pa.ChunkedArray]) -> npt.NDArray[np.int64]:
 
 def is_one_number(kinds: Sequence[pa.DataType]) -> bool:
     """Whether `Keys.low` is 0 for all keys of these columns, because a signed number holds them."""
-    return len(kinds) == 1 and (
-        types.is_date(kinds[0])
-        or types.is_boolean(kinds[0])
-        or (types.is_integer(kinds[0]) and not types.is_uint64(kinds[0]))
-    )
+    if len(kinds) > 1:
+        return False
+    kind = kinds[0].value_type if types.is_dictionary(kinds[0]) else kinds[0]
+    small = types.is_integer(kind) and not types.is_uint64(kind)
+    return bool(small or types.is_date(kind) or types.is_boolean(kind))
 
 
 def is_ordered(kinds: Sequence[pa.DataType]) -> bool:
