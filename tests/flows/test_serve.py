@@ -71,11 +71,11 @@ def values(folder: Path, **more: Any) -> dict[str, Any]:
 
 
 def long_run(folder: Path) -> dict[str, Any]:
-    """A config over 500 shards, which take some seconds."""
+    """A config over 3000 shards, which take some ten seconds."""
     for side, column in (("labels", "y"), ("predictions", "p")):
         (folder / side).mkdir()
         pq.write_table(pa.table({column: np.linspace(0, 1, 100)}), folder / f"{side}.parquet")
-        for number in range(500):
+        for number in range(3000):
             os.link(folder / f"{side}.parquet", folder / side / f"part-{number:05d}.parquet")
     return {
         **values(folder),
