@@ -263,7 +263,7 @@ class DiscoverConfig(_Strict):
 
 
 class ClusterConfig(_Strict):
-    """Where Dask works: without ``workers`` and ``address`` in threads of this process."""
+    """Where work is done: in threads of this process, or on Dask with ``workers`` or ``address``."""
 
     workers: Annotated[int, Field(ge=1)] | None = Field(None, description="local worker processes")
     threads: Annotated[int, Field(ge=1)] | None = Field(
