@@ -279,13 +279,16 @@ class Outages:
     def kill_child(self, name: str) -> None:
         """Kill what a worker's nanny watches; she starts another one."""
 
-        def children() -> list[psutil.Process]:
-            nanny = psutil.Process(self.topology.processes[name].identity)
-            return [child for child in nanny.children() if "spawn_main" in " ".join(child.cmdline())]
+        def killed() -> bool:
+            found = False
+            for child in psutil.Process(self.topology.processes[name].identity).children():
+                with suppress(psutil.NoSuchProcess):  # it ended while we looked
+                    if "spawn_main" in " ".join(child.cmdline()):
+                        child.kill()
+                        found = True
+            return found
 
-        self._wait(lambda: bool(children()), f"{name} to run")
-        for child in children():
-            child.kill()
+        self._wait(killed, f"{name} to run")
 
     def restart(self, name: str) -> None:
         """Stop a service in an orderly way; it starts again."""
