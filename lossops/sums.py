@@ -86,13 +86,13 @@ class Stack:
         """How many numbers there are."""
         return sum(size * times for size, times in zip(self.sizes, self.copies, strict=True))
 
-    def folded(self, totals: Integers, largest: Floats) -> Iterator[tuple[Integers, Floats]]:
-        """Yield for each slice its totals and largest, int64 and float64 [groups, ...], of those of all numbers."""
-        start = 0
+    def folded(self, kind: lanes.Kind, totals: Floats) -> Iterator[tuple[Floats, Floats]]:
+        """Yield for each slice its totals and magnitudes, float64 [groups, ...], of those of all numbers."""
+        start, sums = 0, kind.sums
         for size, times in zip(self.sizes, self.copies, strict=True):
-            own = slice(start, start := start + times * size)
-            found, most = (one[own].reshape(times, size, one.shape[1]) for one in (totals, largest))
-            yield found.sum(axis=0), most.max(axis=0)
+            own = totals[start : (start := start + times * size)].reshape(times, size, kind.width)
+            most = own[:, :, sums : sums + kind.magnitudes]
+            yield (own[0], most[0]) if times == 1 else (own[:, :, :sums].sum(axis=0), most.max(axis=0))
 
 
 @dataclass(frozen=True)
@@ -185,20 +185,22 @@ class Sums:
                 sums.add_rows(losses, weights, reasons, clipped, groups, denominators)
             return found
         kind = lanes.WEIGHTED if weighted else lanes.PLAIN
-        totals, largest, odd = _lanes(kind, stack, len(losses))
+        totals, odd = kind.nothing(stack.size), np.empty(len(losses), dtype=np.int64)
         if weights is not None:
-            count, tops = lanes.add_weighted(losses, weights, reasons, clipped, stack.numbers, totals, largest, odd)
+            count, tops = lanes.add_weighted(losses, weights, reasons, clipped, stack.numbers, totals, odd)
         else:
-            count, tops = lanes.add_plain(losses, reasons, clipped, stack.numbers, totals, largest, odd)
-        left, last = odd[:count], sum(kind)
+            count, tops = lanes.add_plain(losses, reasons, clipped, stack.numbers, totals, odd)
+        left = odd[:count]
         for sums, (own, most), groups, rows in zip(
-            found, stack.folded(totals, largest), stack.groups, stack.rows, strict=True
+            found, stack.folded(kind, totals), stack.groups, stack.rows, strict=True
         ):
             size = np.maximum(most.max(axis=1), 0.0)
             sizes = most[:, 2:] if weighted else np.stack([size, size * size], axis=1)
-            lanes.collect(own, np.ascontiguousarray(sizes), np.array(kind), tops, sums.digits, sums.tops)
-            sums.counts[:, [SCORED, CLIPPED]] = own[:, last : last + 2]
-            sums.extremes[:, 0], sums.extremes[:, 1] = -most[:, 1], most[:, 0]
+            _collect(kind, own, sizes, tops, sums)
+            counted = own[:, kind.sums - 1].astype(np.int64)
+            sums.counts[:, SCORED], sums.counts[:, CLIPPED] = counted % lanes.CLIPPED, counted // lanes.CLIPPED
+            # From zero, so that none becomes -0.
+            sums.extremes[:, 0], sums.extremes[:, 1] = 0.0 - most[:, 1], most[:, 0]
             if count:
                 own_weights = None if weights is None else weights[left]
                 sums.add_rows(losses[left], own_weights, reasons[left], clipped[left], groups[left])
@@ -250,13 +252,15 @@ class Sums:
             return None
         found = [cls._known_of_pairs(one, two) for one, two in zip(ones, twos, strict=True)]
         own = _NOTHING if weights is None else weights
-        totals, largest, odd = _lanes(lanes.PRODUCT, stack, len(losses))
-        count, tops = lanes.add_products(losses, baselines, own, reasons, stack.numbers, totals, largest, odd)
+        totals, odd = lanes.PRODUCT.nothing(stack.size), np.empty(len(losses), dtype=np.int64)
+        count, tops = lanes.add_products(losses, baselines, own, reasons, stack.numbers, totals, odd)
         left = odd[:count]
-        for sums, (lanes_of, most), groups in zip(found, stack.folded(totals, largest), stack.groups, strict=True):
+        for sums, (lanes_of, most), groups in zip(
+            found, stack.folded(lanes.PRODUCT, totals), stack.groups, strict=True
+        ):
             column = sums.columns.index("xy")
             product = cls.zero_of(len(lanes_of), 1)
-            lanes.collect(lanes_of, most[:, :1].copy(), np.array(lanes.PRODUCT), tops, product.digits, product.tops)
+            _collect(lanes.PRODUCT, lanes_of, most[:, :1], tops, product)
             sums.digits[:, column], sums.tops[:, column] = product.digits[:, 0], product.tops[:, 0]
             if count:
                 rest = losses[left], baselines[left], own[left] if len(own) else own, reasons[left], groups[left]
@@ -281,11 +285,11 @@ class Sums:
         return found
 
 
-def _lanes(kind: tuple[int, ...], stack: Stack, rows: int) -> tuple[Integers, Floats, Integers]:
-    """Return what the loops of `lossops.kernels.lanes` write to: totals, largest, odd."""
-    width = -(-(sum(kind) + 2) // lanes.LANES) * lanes.LANES
-    largest = np.full((stack.size, lanes.magnitudes_of(kind)), -np.inf)
-    return np.zeros((stack.size, width), dtype=np.int64), largest, np.empty(rows, dtype=np.int64)
+def _collect(kind: lanes.Kind, totals: Floats, sizes: Floats, windows: Integers, sums: Sums) -> None:
+    """Add what `lossops.kernels.lanes` found to sums, in place; the arguments of its `collect`."""
+    of_columns = np.array(kind.lanes), np.array(kind.firsts)
+    own, largest = np.ascontiguousarray(totals), np.ascontiguousarray(sizes)
+    lanes.collect(own, largest, *of_columns, windows, sums.digits, sums.tops)
 
 
 _WEIGHTED = {"x": "wl", "y": "wl", "x2": "w2l2", "y2": "w2l2"}

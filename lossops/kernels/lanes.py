@@ -1,26 +1,33 @@
 """Adding a block of losses to the groups of many slices at once.
 
 `accumulate` adds each row to one group after the other; here the digits of a row's terms (see `exact`) are laid side
-by side once, as lanes of integers, and added to every group that the row is in with a few vector instructions. Both
+by side once, as lanes of a record, and added to every group that the row is in with a few vector instructions. Both
 give the same bits.
 
 A column of sums gets a window of lanes, whose highest is that of the largest term of the whole block. Rows with a
 term that reaches below the window, or that is not finite, are left to `accumulate`; there are few of them.
 
-Layout: ``LANES`` lanes of int32 are a packet; a row has one or more packets, with the lanes of all columns, then
-two for the counts of scored rows and of scored rows whose prediction was clipped. Sums of lanes are int64
-[groups, lanes]: a lane of a row has at most 27 bits, so a block may have 2**36 rows. ``largest`` is float64
-[groups, magnitudes]: the largest loss, the largest of the negative losses, and of each column the largest term.
+A lane is a float64 that holds an integer. A digit of a row has at most 26 bits, so sums of up to ``MOST_ROWS`` rows
+are exact. The digit at a position is what truncation at its unit leaves, less what truncation at the unit above it
+leaves; both are exact, and all lanes of a column are found at once.
+
+A record is, see `Kind`: the lanes of all columns; one number for two counts, scored rows and ``CLIPPED`` times those
+whose prediction was clipped; then magnitudes, which are raised instead of added: the largest loss, the largest of the
+negative losses, and of each column the largest term.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from lossops.kernels.accumulate import product_terms, weighted_terms
@@ -28,188 +35,170 @@ from lossops.kernels.exact import DIGIT_BITS, DIGITS, EXPONENT_BIAS, raise_top, 
 from lossops.kernels.jit import inline, jit
 
 __all__ = [
-    "LANES",
+    "CLIPPED",
+    "MOST_ROWS",
     "PLAIN",
     "PRODUCT",
     "WEIGHTED",
+    "Kind",
     "add_plain",
     "add_products",
     "add_weighted",
     "collect",
-    "magnitudes_of",
 ]
 
-LANES = 16
 _SINGLE, _DOUBLE = 5, 8  # lanes of a column of float64, and of one of pairs of them
-_HIGH, _LOW = 6, 1  # of a pair the first reaches down to here; the second, 51 bits lower, begins here
-_BLOCK = 256  # rows; what a block needs beside its inputs fits the first cache
+_VECTOR = 8  # float64 that are handled together
+_BLOCK = 64  # rows; their records fit the first cache
 _SMALLEST, _LARGEST = 1e-100, 1e300  # windows are laid out for terms between
 _LARGEST_ROOT = 1e150
-
-# Lanes of each column of a kind of sums; the columns are those of `accumulate`.
-PLAIN = (_SINGLE, _DOUBLE)
-WEIGHTED = (_DOUBLE, _DOUBLE, _SINGLE, _DOUBLE, _DOUBLE, _DOUBLE)
-PRODUCT = (_DOUBLE,)
+MOST_ROWS = 1 << 26
+CLIPPED = 1 << 26
 
 
-def _vector(builder: Any, address: Any, kind: Any, size: int) -> Any:
-    return builder.inttoptr(address, ir.VectorType(kind, size).as_pointer())
+@dataclass(frozen=True)
+class Kind:
+    """What a record holds.
+
+    Args:
+        lanes: of each column; the columns are those of `accumulate`.
+        counted: whether rows are counted.
+        magnitudes: how many; plain losses tell those of their columns.
+    """
+
+    lanes: tuple[int, ...]
+    counted: bool
+    magnitudes: int
+
+    @property
+    def firsts(self) -> tuple[int, ...]:
+        """The first lane of each column: pairs first, which keeps them within lines of memory."""
+        order = sorted(range(len(self.lanes)), key=lambda column: -self.lanes[column])
+        starts = {column: sum(self.lanes[other] for other in order[:place]) for place, column in enumerate(order)}
+        return tuple(starts[column] for column in range(len(self.lanes)))
+
+    @property
+    def sums(self) -> int:
+        """How many numbers are added: the last of them is the count."""
+        return sum(self.lanes) + self.counted
+
+    @property
+    def width(self) -> int:
+        """Float64 of a record, whole lines of memory."""
+        return -(-(self.sums + self.magnitudes) // _VECTOR) * _VECTOR
+
+    def nothing(self, groups: int) -> npt.NDArray[np.float64]:
+        """The sums of no rows, float64 [groups, width], from the start of a line of memory."""
+        whole = np.zeros(groups * self.width + _VECTOR)
+        start = -(whole.ctypes.data // whole.itemsize) % _VECTOR
+        found = whole[start : start + groups * self.width].reshape(groups, self.width)
+        found[:, self.sums : self.sums + self.magnitudes] = -np.inf
+        return found
+
+
+PLAIN = Kind((_SINGLE, _DOUBLE), True, 2)
+WEIGHTED = Kind((_DOUBLE, _DOUBLE, _SINGLE, _DOUBLE, _DOUBLE, _DOUBLE), True, 8)
+PRODUCT = Kind((_DOUBLE,), False, 2)
+_REAL = ir.DoubleType()
+_EIGHT = ir.VectorType(_REAL, _VECTOR)
+
+
+def _vector(builder: Any, address: Any, offset: int, size: int) -> Any:
+    """A pointer to so many float64, ``offset`` of them behind an address."""
+    moved = builder.add(address, ir.Constant(address.type, 8 * offset))
+    return builder.inttoptr(moved, ir.VectorType(_REAL, size).as_pointer())
+
+
+def _load(builder: Any, address: Any, offset: int, size: int) -> Any:
+    return builder.load(_vector(builder, address, offset, size), align=8)
+
+
+def _store(builder: Any, value: Any, address: Any, offset: int, size: int) -> None:
+    builder.store(value, _vector(builder, address, offset, size), align=8)
+
+
+def _places(*numbers: int) -> Any:
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), list(numbers))
+
+
+def _call(builder: Any, name: str, *arguments: Any, **how: Any) -> Any:
+    """Call a function of LLVM that takes and returns vectors of one kind."""
+    kind = arguments[0].type
+    declared = ir.FunctionType(kind, [kind] * len(arguments))
+    function = cgutils.get_or_insert_function(builder.module, declared, f"llvm.{name}.v{kind.count}f64")
+    return builder.call(function, arguments, **how)
+
+
+def _digits(builder: Any, value: Any, scales: Any) -> Any:
+    """The digits of a float64 at eight positions: what is left of it at each, less what is left at the one above."""
+    alone = builder.insert_element(ir.Constant(_EIGHT, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    every = builder.shuffle_vector(alone, ir.Constant(_EIGHT, ir.Undefined), _places(*[0] * _VECTOR))
+    whole = _call(builder, "trunc", builder.fmul(every, scales))
+    above = builder.shuffle_vector(whole, ir.Constant(_EIGHT, [0.0] * _VECTOR), _places(_VECTOR, *range(_VECTOR - 1)))
+    return _call(builder, "fma", above, ir.Constant(_EIGHT, [-float(1 << DIGIT_BITS)] * _VECTOR), whole)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _add_packet(typing_context: Any, totals: Any, packet: Any) -> Any:
-    """Add ``LANES`` int32 at one address to as many int64 at another."""
+def _lay_pair(typing_context: Any, lanes: Any, scales: Any, high: Any, low: Any) -> Any:
+    """Write the digits of a sum of two float64 to ``_DOUBLE`` lanes; both are addresses."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target = _vector(builder, arguments[0], ir.IntType(64), LANES)
-        lanes = builder.load(_vector(builder, arguments[1], ir.IntType(32), LANES), align=4)
-        wide = builder.sext(lanes, ir.VectorType(ir.IntType(64), LANES))
-        builder.store(builder.add(builder.load(target, align=8), wide), target, align=8)
+        target, scale, *terms = arguments
+        units = _load(builder, scale, 0, _VECTOR)
+        _store(builder, builder.fadd(*(_digits(builder, one, units) for one in terms)), target, 0, _VECTOR)
         return context.get_dummy_value()
 
-    return types.void(types.intp, types.intp), generate
+    return types.void(types.intp, types.intp, types.float64, types.float64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _raise_pair(typing_context: Any, largest: Any, found: Any) -> Any:
-    """Raise two float64 at one address to those at another where these are larger; NaN is not."""
+def _lay_one(typing_context: Any, lanes: Any, scales: Any, value: Any) -> Any:
+    """Write the digits of a float64 to ``_SINGLE`` lanes; both are addresses."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target, source = (_vector(builder, address, ir.DoubleType(), 2) for address in arguments)
-        old, new = builder.load(target, align=8), builder.load(source, align=8)
-        builder.store(builder.select(builder.fcmp_ordered(">", new, old), new, old), target, align=8)
+        target, scale, value = arguments
+        found = _digits(builder, value, _load(builder, scale, 0, _VECTOR))
+        for start, size in ((0, 4), (4, 1)):
+            part = builder.shuffle_vector(found, found, _places(*range(start, start + size)))
+            _store(builder, part, target, start, size)
         return context.get_dummy_value()
 
-    return types.void(types.intp, types.intp), generate
+    return types.void(types.intp, types.intp, types.float64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _transpose(typing_context: Any, packets: Any, lanes: Any, step: Any, stride: Any) -> Any:
-    """Turn ``LANES`` rows of ``LANES`` int32, ``step`` bytes apart, into columns that are ``stride`` bytes apart."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.VectorType(ir.IntType(32), LANES)
-        half = LANES // 2
-        masks = [
-            ir.Constant(kind, [place for i in range(start, start + half) for place in (i, LANES + i)])
-            for start in (0, half)
-        ]
-
-        def address(base: Any, step: Any, number: int) -> Any:
-            moved = builder.add(base, builder.mul(step, ir.Constant(step.type, number)))
-            return _vector(builder, moved, ir.IntType(32), LANES)
-
-        rows = [builder.load(address(arguments[1], arguments[2], i), align=4) for i in range(LANES)]
-        for _ in range(LANES.bit_length() - 1):  # each round interleaves the first half with the second
-            rows = [builder.shuffle_vector(rows[i], rows[i + half], mask) for i in range(half) for mask in masks]
-        for i, row in enumerate(rows):
-            builder.store(row, address(arguments[0], arguments[3], i), align=4)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, types.intp, types.intp), generate
+def _chunks(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    while start < stop:
+        size = next(size for size in (_VECTOR, 4, 2, 1) if size <= stop - start)
+        yield start, size
+        start += size
 
 
-def magnitudes_of(kind: tuple[int, ...]) -> int:
-    """How many magnitudes are kept of a group, an even number; plain losses tell those of their columns."""
-    return 2 if len(kind) <= 2 else 2 + len(kind)
+def _adder(kind: Kind) -> Any:
+    """Make the function that adds the record at one address to the sums at another."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def add(typing_context: Any, sums: Any, record: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            target, source = arguments
+            for start, size in _chunks(0, kind.sums):
+                old, new = (_load(builder, one, start, size) for one in arguments)
+                _store(builder, builder.fadd(old, new), target, start, size)
+            for start, size in _chunks(kind.sums, kind.sums + kind.magnitudes):
+                old, new = (_load(builder, one, start, size) for one in arguments)
+                # None is NaN. Compared and selected, LLVM would make a masked store of it, which some processors lack.
+                _store(builder, _call(builder, "maxnum", new, old, fastmath=("nnan",)), target, start, size)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp), generate
+
+    return add
 
 
-@inline
-def _unit(top: int) -> float:
-    """What 1 is worth in the digit at a position."""
-    return math.ldexp(1.0, DIGIT_BITS * top - EXPONENT_BIAS)
-
-
-@inline
-def _spread(values: Any, rows: int, top: int, start: int, stop: int, lanes: Any, first: int) -> None:
-    """Move digits ``start`` to ``stop - 1`` of the values to lanes; what is left of a value lies below them.
-
-    Args:
-        values: float64 [block], below the end of the digit at ``top + start``; changed in place.
-        rows: of the block.
-        top: position of digit 0.
-        start, stop: range of digits.
-        lanes: int32 [lanes, block], changed in place.
-        first: lane of digit 0.
-    """
-    unit = _unit(top - start)
-    for k in range(start, stop):
-        inverse = 1.0 / unit
-        for j in range(rows):
-            digit = np.int32(values[j] * inverse)
-            lanes[first + k, j] += digit
-            values[j] -= digit * unit
-        unit *= 1.0 / (1 << DIGIT_BITS)
-
-
-@inline
-def _scatter(
-    lanes: Any, packets: Any, magnitudes: Any, groups: Any, start: int, rows: int, totals: Any, largest: Any
-) -> None:
-    """Add a block of rows to all of their groups.
-
-    Args:
-        lanes: int32 [lanes of a row, block].
-        packets: int32 [block, lanes of a row], overwritten.
-        magnitudes: float64 [block, an even number].
-        groups: int32 [slices, all rows].
-        start, rows: of the block.
-        totals: int64 [groups, lanes of a row], changed in place.
-        largest: float64 [groups, magnitudes], changed in place.
-    """
-    width, pairs = packets.shape[1], magnitudes.shape[1] // 2
-    source, target, raised = packets.ctypes.data, totals.ctypes.data, largest.ctypes.data
-    found, wide = magnitudes.ctypes.data, lanes.ctypes.data
-    for first in range(0, width, LANES):
-        for j in range(0, rows, LANES):
-            packet = source + 4 * (j * width + first)
-            _transpose(packet, wide + 4 * (first * _BLOCK + j), 4 * _BLOCK, 4 * width)
-    for number in range(groups.shape[0]):
-        for j in range(rows):
-            group = groups[number, start + j]
-            for first in range(0, width, LANES):
-                _add_packet(target + 8 * (group * width + first), source + 4 * (j * width + first))
-            for pair in range(pairs):
-                _raise_pair(raised + 16 * (group * pairs + pair), found + 16 * (j * pairs + pair))
-
-
-@inline
-def _set_aside(bad: Any, rows: int, start: int, lanes: Any, magnitudes: Any, odd: Any, count: int) -> int:
-    """Take the bad rows of a block out of it; ``odd`` int64 [all rows] gets their places after ``count`` others."""
-    for j in range(rows):
-        if bad[j]:
-            lanes[:, j] = 0
-            magnitudes[j] = math.nan
-            odd[count] = start + j
-            count += 1
-    return count
-
-
-@inline
-def _lay(high: Any, low: Any, rows: int, tops: Any, kind: Any, lanes: Any, bad: Any) -> bool:
-    """Lay the terms of a block side by side, and say whether any row is bad.
-
-    Args:
-        high, low: float64 [columns, block], terms and their rests; changed in place.
-        rows: of the block.
-        tops, kind: position of the highest digit, and lanes, of each column.
-        lanes: int32 [lanes of a row, block], zero for all columns; changed in place.
-        bad: bool [block], rows that are left aside; changed in place.
-    """
-    first, worst = 0, False
-    for column in range(high.shape[0]):
-        values, rests = high[column], low[column]
-        if kind[column] == _SINGLE:
-            _spread(values, rows, tops[column], 0, _SINGLE, lanes, first)
-        else:
-            _spread(values, rows, tops[column], 0, _HIGH, lanes, first)
-            _spread(rests, rows, tops[column], _LOW, _DOUBLE, lanes, first)
-        first += kind[column]
-        for j in range(rows):
-            bad[j] |= (values[j] != 0.0) | (rests[j] != 0.0)
-    for j in range(rows):
-        worst |= bad[j]
-    return worst
+_add_plain, _add_weighted, _add_product = _adder(PLAIN), _adder(WEIGHTED), _adder(PRODUCT)
+_PLAIN_LANES, _PLAIN_FIRSTS = PLAIN.lanes, PLAIN.firsts
+_WEIGHTED_LANES, _WEIGHTED_FIRSTS = WEIGHTED.lanes, WEIGHTED.firsts
+_PRODUCT_LANES, _PRODUCT_FIRSTS = PRODUCT.lanes, PRODUCT.firsts
+_PLAIN_TAIL, _WEIGHTED_TAIL, _PRODUCT_TAIL = PLAIN.sums - 1, WEIGHTED.sums - 1, PRODUCT.sums - 1
 
 
 @inline
@@ -229,27 +218,92 @@ def _top(size: float) -> int:
 
 
 @inline
-def _buffers(columns: int, lanes: int, magnitudes: int) -> Any:
-    """What a block takes: terms, rests, bad rows, lanes, packets, magnitudes."""
+def _scales(tops: Any) -> Any:
+    """One over what 1 is worth in each lane, float64 [columns, lanes], for positions of the highest digits."""
+    scales = np.empty((tops.shape[0], _VECTOR))
+    for column in range(tops.shape[0]):
+        for k in range(_VECTOR):
+            scales[column, k] = math.ldexp(1.0, EXPONENT_BIAS - DIGIT_BITS * (tops[column] - k))
+    return scales
+
+
+@inline
+def _buffers(columns: int, width: int) -> Any:
+    """What a block takes: terms, rests, bad rows, records."""
     return (
         np.zeros((columns, _BLOCK)),
         np.zeros((columns, _BLOCK)),
         np.empty(_BLOCK, dtype=np.bool_),
-        np.zeros((lanes, _BLOCK), dtype=np.int32),
-        np.empty((_BLOCK, lanes), dtype=np.int32),
-        np.empty((_BLOCK, magnitudes)),
+        np.zeros((_BLOCK, width)),
     )
 
 
+@inline
+def _mark(values: Any, rows: int, scale: float, bad: Any) -> None:
+    """Mark the rows whose value is not a multiple of 1 / scale; one that is far below it underflows to 0."""
+    unit = 1.0 / scale
+    for j in range(rows):
+        bad[j] |= np.trunc(values[j] * scale) * unit != values[j]
+
+
+@inline
+def _are_bad(high: Any, low: Any, rows: int, kind: Any, scales: Any, bad: Any) -> bool:
+    """Mark the rows that reach below the last lane of a column, and say whether any row of the block is bad."""
+    found = False
+    for column in range(high.shape[0]):
+        _mark(high[column], rows, scales[column, kind[column] - 1], bad)
+        if kind[column] == _DOUBLE:
+            _mark(low[column], rows, scales[column, _DOUBLE - 1], bad)
+    for j in range(rows):
+        found |= bad[j]
+    return found
+
+
+@inline
+def _set_aside(high: Any, low: Any, bad: Any, rows: int, tail: int, records: Any, start: int, odd: Any, count: int) -> int:
+    """Take the bad rows of a block out of it, and return how many there are so far.
+
+    Args:
+        high, low: float64 [columns, block], terms and their rests; changed in place.
+        bad: bool [block].
+        rows: of the block.
+        tail: where the count is in a record, or its last lane; magnitudes come after it.
+        records: float64 [block, width], changed in place.
+        start: of the block.
+        odd: int64 [all rows], gets the places of these rows after ``count`` others.
+    """
+    for j in range(rows):
+        if bad[j]:
+            high[:, j] = low[:, j] = 0.0
+            records[j, tail] = 0.0
+            records[j, tail + 1 :] = -math.inf
+            odd[count] = start + j
+            count += 1
+    return count
+
+
+@inline
+def _lay(high: Any, low: Any, rows: int, kind: Any, firsts: Any, scales: Any, records: Any) -> None:
+    """Write the digits of a block's terms to their lanes."""
+    target, source, width = records.ctypes.data, scales.ctypes.data, 8 * records.shape[1]
+    for column in range(high.shape[0]):
+        first, scale = target + 8 * firsts[column], source + 8 * _VECTOR * column
+        if kind[column] == _SINGLE:
+            for j in range(rows):
+                _lay_one(first + width * j, scale, high[column, j])
+        else:
+            for j in range(rows):
+                _lay_pair(first + width * j, scale, high[column, j], low[column, j])
+
+
 @jit
-def add_plain(losses: Any, reasons: Any, clipped: Any, groups: Any, totals: Any, largest: Any, odd: Any) -> Any:
+def add_plain(losses: Any, reasons: Any, clipped: Any, groups: Any, totals: Any, odd: Any) -> Any:
     """Add a block of unweighted losses to their groups in every slice.
 
     Args:
-        losses, reasons, clipped: as for `lossops.kernels.accumulate.add_block`.
+        losses, reasons, clipped: as for `lossops.kernels.accumulate.add_block`; at most ``MOST_ROWS``.
         groups: int32 [slices, rows], the groups of all slices numbered through.
-        totals: int64 [groups, lanes of a row], changed in place.
-        largest: float64 [groups, magnitudes], changed in place.
+        totals: float64 [groups, width], changed in place.
         odd: int64 [rows], gets the places of the rows that are left.
 
     Returns:
@@ -257,76 +311,75 @@ def add_plain(losses: Any, reasons: Any, clipped: Any, groups: Any, totals: Any,
     """
     size = _largest(losses, reasons, _LARGEST_ROOT)
     tops = np.array([_top(size), _top(size * size)])
-    high, low, bad, lanes, packets, magnitudes = _buffers(2, totals.shape[1], 2)
-    counted, count = _SINGLE + _DOUBLE, 0
+    scales = _scales(tops)
+    high, low, bad, records = _buffers(2, totals.shape[1])
+    target, source, step, count = totals.ctypes.data, records.ctypes.data, 8 * totals.shape[1], 0
     for start in range(0, losses.shape[0], _BLOCK):
         rows = min(_BLOCK, losses.shape[0] - start)
-        lanes[:counted] = 0
         for j in range(rows):
             loss, asked = losses[start + j], reasons[start + j] == 0
             fits = asked & (abs(loss) <= size)
-            lanes[counted, j] = fits
-            lanes[counted + 1, j] = clipped[start + j] & fits
             bad[j] = asked & (not fits)
             high[0, j] = loss if fits else 0.0
+            records[j, _PLAIN_TAIL] = (1.0 if fits else 0.0) + (CLIPPED if clipped[start + j] & fits else 0.0)
+            records[j, _PLAIN_TAIL + 1] = loss + 0.0 if fits else -math.inf
+            records[j, _PLAIN_TAIL + 2] = 0.0 - loss if fits else -math.inf
         for j in range(rows):
             high[1, j], low[1, j] = two_product(high[0, j], high[0, j])
-        for j in range(rows):
-            shown = high[0, j] + 0.0 if lanes[counted, j] else math.nan
-            magnitudes[j, 0], magnitudes[j, 1] = shown, -shown
-        if _lay(high, low, rows, tops, PLAIN, lanes, bad):
-            count = _set_aside(bad, rows, start, lanes, magnitudes, odd, count)
-        _scatter(lanes, packets, magnitudes, groups, start, rows, totals, largest)
+        if _are_bad(high, low, rows, _PLAIN_LANES, scales, bad):
+            count = _set_aside(high, low, bad, rows, _PLAIN_TAIL, records, start, odd, count)
+        _lay(high, low, rows, _PLAIN_LANES, _PLAIN_FIRSTS, scales, records)
+        for number in range(groups.shape[0]):
+            for j in range(rows):
+                _add_plain(target + step * groups[number, start + j], source + step * j)
     return count, tops
 
 
 @jit
-def add_weighted(
-    losses: Any, weights: Any, reasons: Any, clipped: Any, groups: Any, totals: Any, largest: Any, odd: Any
-) -> Any:
+def add_weighted(losses: Any, weights: Any, reasons: Any, clipped: Any, groups: Any, totals: Any, odd: Any) -> Any:
     """Add a block of weighted losses to their groups in every slice; the arguments of `add_plain`, and the weights."""
     size, most = _largest(losses, reasons, _LARGEST_ROOT), _largest(weights, reasons, _LARGEST_ROOT)
     product = size * most
     bounds = (product, product * size, most, most * most, product * most, product * product)
     tops = np.array([_top(bound) for bound in bounds])
-    high, low, bad, lanes, packets, magnitudes = _buffers(6, totals.shape[1], 8)
-    counted, count = 5 * _DOUBLE + _SINGLE, 0
+    scales = _scales(tops)
+    high, low, bad, records = _buffers(6, totals.shape[1])
+    target, source, step, count = totals.ctypes.data, records.ctypes.data, 8 * totals.shape[1], 0
     for start in range(0, losses.shape[0], _BLOCK):
         rows = min(_BLOCK, losses.shape[0] - start)
-        lanes[:counted] = 0
         for j in range(rows):
             asked = reasons[start + j] == 0
             loss = losses[start + j] + 0.0 if asked else 0.0
             weight = weights[start + j] if asked else 0.0
             terms = weighted_terms(loss, weight)
             fits = asked & (abs(loss) <= size) & (weight <= most)
-            magnitudes[j, 0], magnitudes[j, 1] = (loss, -loss) if asked else (math.nan, math.nan)
             for column in range(6):
                 term = abs(terms[column][0])
                 fits &= term <= _LARGEST
-                magnitudes[j, 2 + column] = term
                 high[column, j], low[column, j] = terms[column]
-            lanes[counted, j] = fits
-            lanes[counted + 1, j] = clipped[start + j] & fits
+                records[j, _WEIGHTED_TAIL + 3 + column] = term if asked else -math.inf
+            records[j, _WEIGHTED_TAIL] = (1.0 if fits else 0.0) + (CLIPPED if clipped[start + j] & fits else 0.0)
+            records[j, _WEIGHTED_TAIL + 1] = loss if asked else -math.inf
+            records[j, _WEIGHTED_TAIL + 2] = 0.0 - loss if asked else -math.inf
             bad[j] = asked & (not fits)
             if not fits:
                 high[:, j] = low[:, j] = 0.0
-        if _lay(high, low, rows, tops, WEIGHTED, lanes, bad):
-            count = _set_aside(bad, rows, start, lanes, magnitudes, odd, count)
-        _scatter(lanes, packets, magnitudes, groups, start, rows, totals, largest)
+        if _are_bad(high, low, rows, _WEIGHTED_LANES, scales, bad):
+            count = _set_aside(high, low, bad, rows, _WEIGHTED_TAIL, records, start, odd, count)
+        _lay(high, low, rows, _WEIGHTED_LANES, _WEIGHTED_FIRSTS, scales, records)
+        for number in range(groups.shape[0]):
+            for j in range(rows):
+                _add_weighted(target + step * groups[number, start + j], source + step * j)
     return count, tops
 
 
 @jit
-def add_products(
-    losses: Any, baselines: Any, weights: Any, reasons: Any, groups: Any, totals: Any, largest: Any, odd: Any
-) -> Any:
+def add_products(losses: Any, baselines: Any, weights: Any, reasons: Any, groups: Any, totals: Any, odd: Any) -> Any:
     """Add only the products of pairs to their groups in every slice.
 
     Args:
         losses, baselines, weights, reasons: as for `lossops.kernels.accumulate.add_products`.
-        groups, totals, odd: as for `add_plain`.
-        largest: float64 [groups, 2], changed in place: the largest product, twice.
+        groups, totals, odd: as for `add_plain`; the magnitudes are the largest product, twice.
 
     Returns:
         As `add_plain`.
@@ -336,11 +389,11 @@ def add_products(
     size, other = _largest(losses, reasons, _LARGEST_ROOT), _largest(baselines, reasons, _LARGEST_ROOT)
     bound = min(size * most * (other * most), _LARGEST)
     tops = np.array([_top(bound)])
-    high, low, bad, lanes, packets, magnitudes = _buffers(1, totals.shape[1], 2)
-    count = 0
+    scales = _scales(tops)
+    high, low, bad, records = _buffers(1, totals.shape[1])
+    target, source, step, count = totals.ctypes.data, records.ctypes.data, 8 * totals.shape[1], 0
     for start in range(0, losses.shape[0], _BLOCK):
         rows = min(_BLOCK, losses.shape[0] - start)
-        lanes[:] = 0
         for j in range(rows):
             i = start + j
             product, rest = product_terms(losses[i], baselines[i], weights[i] if weighted else 1.0)
@@ -348,34 +401,35 @@ def add_products(
             fits = asked & (abs(product) <= bound)
             bad[j] = asked & (not fits)
             high[0, j], low[0, j] = (product, rest) if fits else (0.0, 0.0)
-            magnitudes[j, 0] = magnitudes[j, 1] = abs(product) if fits else 0.0
-        if _lay(high, low, rows, tops, PRODUCT, lanes, bad):
-            count = _set_aside(bad, rows, start, lanes, magnitudes, odd, count)
-        _scatter(lanes, packets, magnitudes, groups, start, rows, totals, largest)
+            records[j, _PRODUCT_TAIL + 1] = records[j, _PRODUCT_TAIL + 2] = abs(product) if fits else 0.0
+        if _are_bad(high, low, rows, _PRODUCT_LANES, scales, bad):
+            count = _set_aside(high, low, bad, rows, _PRODUCT_TAIL, records, start, odd, count)
+        _lay(high, low, rows, _PRODUCT_LANES, _PRODUCT_FIRSTS, scales, records)
+        for number in range(groups.shape[0]):
+            for j in range(rows):
+                _add_product(target + step * groups[number, start + j], source + step * j)
     return count, tops
 
 
 @jit
-def collect(totals: Any, sizes: Any, kind: Any, windows: Any, digits: Any, tops: Any) -> None:
+def collect(totals: Any, sizes: Any, lanes: Any, firsts: Any, windows: Any, digits: Any, tops: Any) -> None:
     """Add lanes to exact sums, see `exact`.
 
     Args:
-        totals: int64 [groups, lanes of a row].
+        totals: float64 [groups, width].
         sizes: float64 [groups, columns], the largest term.
-        kind: int64 [columns], lanes of each.
+        lanes, firsts: int64 [columns], lanes of each column, and the first of them.
         windows: int64 [columns], position of the highest.
         digits, tops: int64 [groups, columns, DIGITS] and [groups, columns], changed in place.
     """
     for group in range(totals.shape[0]):
-        first = 0
-        for column in range(kind.shape[0]):
+        for column in range(lanes.shape[0]):
             if sizes[group, column] > 0.0:
                 top = top_of(sizes[group, column])
                 if top > tops[group, column]:
                     raise_top(digits[group, column], top - tops[group, column])
                     tops[group, column] = top
-                for k in range(kind[column]):
+                for k in range(lanes[column]):
                     place = tops[group, column] - windows[column] + k
                     if 0 <= place < DIGITS:
-                        digits[group, column, place] += totals[group, first + k]
-            first += kind[column]
+                        digits[group, column, place] += np.int64(totals[group, firsts[column] + k])
