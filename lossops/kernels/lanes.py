@@ -96,9 +96,9 @@ class Kind:
         return found
 
 
-PLAIN = Kind((_SINGLE, _DOUBLE), True, 2)
-WEIGHTED = Kind((_DOUBLE, _DOUBLE, _SINGLE, _DOUBLE, _DOUBLE, _DOUBLE), True, 8)
-PRODUCT = Kind((_DOUBLE,), False, 2)
+PLAIN = Kind((_SINGLE, _DOUBLE), counted=True, magnitudes=2)
+WEIGHTED = Kind((_DOUBLE, _DOUBLE, _SINGLE, _DOUBLE, _DOUBLE, _DOUBLE), counted=True, magnitudes=8)
+PRODUCT = Kind((_DOUBLE,), counted=False, magnitudes=2)
 _REAL = ir.DoubleType()
 _EIGHT = ir.VectorType(_REAL, _VECTOR)
 
@@ -179,7 +179,7 @@ def _adder(kind: Kind) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]
     def add(typing_context: Any, sums: Any, record: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            target, source = arguments
+            target, _ = arguments
             for start, size in _chunks(0, kind.sums):
                 old, new = (_load(builder, one, start, size) for one in arguments)
                 _store(builder, builder.fadd(old, new), target, start, size)
@@ -260,7 +260,9 @@ def _are_bad(high: Any, low: Any, rows: int, kind: Any, scales: Any, bad: Any) -
 
 
 @inline
-def _set_aside(high: Any, low: Any, bad: Any, rows: int, tail: int, records: Any, start: int, odd: Any, count: int) -> int:
+def _set_aside(
+    high: Any, low: Any, bad: Any, rows: int, tail: int, records: Any, start: int, odd: Any, count: int
+) -> int:
     """Take the bad rows of a block out of it, and return how many there are so far.
 
     Args:
