@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 
-__all__ = ["default_limit", "parse_size", "shown_size"]
+__all__ = ["default_limit", "keep_freed_memory", "parse_size", "shown_size"]
 
 _SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?\s*$", re.IGNORECASE)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _SMALLEST = 128 << 20
+_KEPT = 31 << 20  # glibc learns from blocks below 32 MiB
 _GROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -59,3 +61,14 @@ def _container_limits() -> list[int]:
         if text.isdecimal():
             found.append(int(text))
     return found
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let this process use memory again that it freed, instead of giving it back and asking for it with every batch.
+
+    The largest block that was freed tells glibc's allocator from which size on it is to ask the system, and how much
+    may lie unused (man mallopt, M_MMAP_THRESHOLD). Clearing fresh pages took a tenth of a run. Elsewhere nothing comes
+    of it; the block is never written to.
+    """
+    bytes(_KEPT)

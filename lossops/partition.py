@@ -21,6 +21,7 @@ from lossops.data.storage import open_storage
 from lossops.decoding import Tables
 from lossops.errors import RunError, ShardError
 from lossops.kernels.hashing import strictly_increasing
+from lossops.memory import keep_freed_memory
 from lossops.pairing import PLACE, Pairing
 from lossops.pieces import Bucket, Piece, Run
 from lossops.scoring import score_batch
@@ -115,6 +116,7 @@ def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Out
     Raises:
         ShardError: a file is damaged.
     """
+    keep_freed_memory()
     begun = time.perf_counter()
     if pairing.mode in ("shard", "merge"):
         return _score_closed(pairing, piece, begun)
@@ -384,6 +386,7 @@ def score_bucket(pairing: Pairing, bucket: Bucket, locations: Mapping[Side, Sequ
         bucket: which rows.
         locations: for each side the files that `spill_run` wrote.
     """
+    keep_freed_memory()
     begun, watch = time.perf_counter(), Stopwatch()
     files = {side: [_opened(location) for location in locations[side]] for side in pairing.sides}
     size = sum(file.size_of(bucket.number) for found in files.values() for file in found)
