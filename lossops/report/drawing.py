@@ -13,16 +13,17 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 from xml.etree import ElementTree as ET
 
 from lossops.errors import RunError
 from lossops.report.selection import printable
 
-__all__ = ["Plot", "checked", "draw", "draw_png", "get_ready_to_draw", "plot_of"]
+__all__ = ["Drawings", "Plot", "checked", "draw", "draw_png", "get_ready_to_draw", "plot_of"]
 
 _VERSION = "5.20"  # of Vega-Lite
 _SVG = "http://www.w3.org/2000/svg"
@@ -101,13 +102,38 @@ def get_ready_to_draw() -> None:
     _RENDER.start()
 
 
-def draw(plots: Sequence[Plot]) -> dict[Plot, str]:
-    """Draw plots as ``svg`` elements.
+class Drawings:
+    """Plots as ``svg`` elements, drawn one after the other while whoever asked for them goes on.
 
     What ends a JavaScript engine, such as a limit of memory, must not end a run that is about to publish its report: it
     runs in a process of its own. A plot that could not be drawn is left out: the page says so, and has the numbers.
     """
-    pairs = ((plot, _accepted(_RENDER.draw("svg", _as_json(plot.spec)), plot)) for plot in plots)
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "lossops-drawings")
+        self._asked: dict[Plot, Future[str | None]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def add(self, plots: Iterable[Plot]) -> None:
+        """Ask for plots."""
+        for plot in plots:
+            self._asked[plot] = self._thread.submit(_RENDER.draw, "svg", _as_json(plot.spec))
+
+    def of(self, plot: Plot | None) -> str | None:
+        """Wait for a plot; None if it was not asked for or cannot be drawn."""
+        return _accepted(self._asked[plot].result(), plot) if plot is not None and plot in self._asked else None
+
+
+def draw(plots: Sequence[Plot]) -> dict[Plot, str]:
+    """Draw plots as ``svg`` elements; those that cannot be drawn are left out."""
+    with Drawings() as drawings:
+        drawings.add(plots)
+        pairs = [(plot, drawings.of(plot)) for plot in plots]
     return {plot: found for plot, found in pairs if found is not None}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lossops.report.blocks import FIRST_ROWS, Block, Gallery, Note, cell_text, whole
-from lossops.report.drawing import Plot, draw
+from lossops.report.drawing import Drawings, Plot
 from lossops.report.history import History
 from lossops.report.sections import overall_table, sections
 from lossops.report.selection import hidden_text, level, overall, printable
@@ -32,43 +32,49 @@ _PAIRS = 4  # of model and loss, whose worst slices a notebook shows
 def render_page(report: Report, history: History | None = None) -> str:
     """Return the page of a report, and of the runs before it: the same for the same reports."""
     style, script = (_own(name) for name in ("page.css", "page.js"))
-    found = sections(report, history)
-    return str(
-        _environment()
-        .get_template("page.html")
-        .render(
-            run=report.run,
-            verdict=verdict(report),
-            sections=found,
-            drawn=_drawn(block for section in found for block in section),
-            intervals=_intervals(report),
-            hidden=hidden_text(report),
-            style=style,
-            script=script,
-            policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-            "base-uri 'none'; form-action 'none'",
+    found = []
+    with Drawings() as drawings:
+        for section in sections(report, history):
+            found.append(section)
+            drawings.add(_plots(section))
+        return str(
+            _environment()
+            .get_template("page.html")
+            .render(
+                run=report.run,
+                verdict=verdict(report),
+                sections=found,
+                drawings=drawings,
+                intervals=_intervals(report),
+                hidden=hidden_text(report),
+                style=style,
+                script=script,
+                policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+                "base-uri 'none'; form-action 'none'",
+            )
         )
-    )
 
 
 def render_fragment(report: Report) -> str:
     """Return what a notebook shows of a report: an element with styles of its own, without a script."""
     blocks = list(_in_short(report))
-    return str(
-        _environment()
-        .get_template("fragment.html")
-        .render(
-            run=report.run,
-            path=report.path,
-            verdict=verdict(report),
-            blocks=blocks,
-            drawn=_drawn(blocks),
-            intervals=_intervals(report),
-            style=_own("fragment.css"),
-            # Of several reports in one notebook each has elements of its own.
-            prefix=f"lossops-{report.run.get('run_id', '')}-",
+    with Drawings() as drawings:
+        drawings.add(_plots(blocks))
+        return str(
+            _environment()
+            .get_template("fragment.html")
+            .render(
+                run=report.run,
+                path=report.path,
+                verdict=verdict(report),
+                blocks=blocks,
+                drawings=drawings,
+                intervals=_intervals(report),
+                style=_own("fragment.css"),
+                # Of several reports in one notebook each has elements of its own.
+                prefix=f"lossops-{report.run.get('run_id', '')}-",
+            )
         )
-    )
 
 
 def _in_short(report: Report) -> Iterator[Block]:
@@ -80,9 +86,9 @@ def _in_short(report: Report) -> Iterator[Block]:
     yield from worst_slices_of(report, pairs[:_PAIRS], _PAIRS)
 
 
-def _drawn(blocks: Iterable[Block]) -> dict[Plot, str]:
+def _plots(blocks: Iterable[Block]) -> Iterator[Plot]:
     figures = (figure for block in blocks if isinstance(block, Gallery) for figure in block.figures)
-    return draw([figure.plot for figure in figures if figure.plot is not None])
+    return (figure.plot for figure in figures if figure.plot is not None)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from lossops.report import plots
@@ -30,15 +31,15 @@ PAIRS = 6  # of model and loss, that have plots of their own
 _BYTES = 150_000  # of a table that may be long
 
 
-def sections(report: Report, history: History | None = None) -> list[Section]:
-    """Return the sections of a report, and of earlier runs, that have something to show."""
+def sections(report: Report, history: History | None = None) -> Iterator[Section]:
+    """Yield the sections of a report, and of earlier runs, that have something to show."""
     pairs = [(row["model"], row["loss"]) for row in overall(report)]
     parts = {
         ("gates", "Gates"): _gates(report),
         ("overall", "All rows"): _overall(report),
         ("history", "History"): history_blocks(history, PAIRS),
-        ("baseline", "Against the baseline"): [*_compared(report), *compared_slices(report, pairs, PAIRS)],
-        ("slices", "Slices"): [*worst_slices_of(report, pairs, PAIRS), *every_slice(report, pairs)],
+        ("baseline", "Against the baseline"): chain(_compared(report), compared_slices(report, pairs, PAIRS)),
+        ("slices", "Slices"): chain(worst_slices_of(report, pairs, PAIRS), every_slice(report, pairs)),
         ("discovered", "Slices that were searched for"): discovered_slices(report, PAIRS),
         ("crosses", "Crosses"): crosses(report, pairs, PAIRS),
         ("calibration", "Calibration"): _calibration(report),
@@ -47,8 +48,10 @@ def sections(report: Report, history: History | None = None) -> list[Section]:
         ("hardest", "Hardest rows"): hardest(report),
         ("run", "What was run"): what_was_run(report),
     }
-    found = [Section(name, title, tuple(blocks)) for (name, title), blocks in parts.items()]
-    return [section for section in found if section.blocks]
+    for (name, title), blocks in parts.items():
+        section = Section(name, title, tuple(blocks))
+        if section.blocks:
+            yield section
 
 
 def _gates(report: Report) -> Iterator[Block]:
