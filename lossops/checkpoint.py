@@ -25,6 +25,7 @@ from lossops.data.index import Seen
 from lossops.data.storage import one_line, open_storage
 from lossops.encoding import decode, encode
 from lossops.errors import RunError
+from lossops.groups import Keys, Parts
 from lossops.hardest import Hardest
 from lossops.histograms import Histogram
 from lossops.partition import KeyRange, Outcome
@@ -48,6 +49,8 @@ _CLASSES: dict[str, type] = {
         Seen,
         State,
         GroupTable,
+        Keys,
+        Parts,
         Sums,
         BinTable,
         Moments,

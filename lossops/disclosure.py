@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lossops.groups import GroupKey
 from lossops.slices import Axis, Slice
-from lossops.state import GroupKey
 
 __all__ = ["Place", "hidden_slices"]
 

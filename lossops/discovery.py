@@ -14,6 +14,7 @@ from lossops.attempts import Attempt, Workers
 from lossops.checkpoint import Store
 from lossops.comparisons import Contrast, contrast
 from lossops.config import DiscoverConfig
+from lossops.groups import REST, GroupKey
 from lossops.kernels.accumulate import SCORED
 from lossops.losses import BoundLoss
 from lossops.pairing import HELD_OUT, SEARCHED, Pairing, Subset
@@ -21,8 +22,8 @@ from lossops.plan import Plan
 from lossops.progress import Log, Watch
 from lossops.samples import ONE, Sample, is_weighted
 from lossops.sliceline import Conjunction, Part, Search
-from lossops.slices import OVERALL, REST, Axis, Slice
-from lossops.state import Cell, GroupKey, GroupTable, State
+from lossops.slices import OVERALL, Axis, Slice
+from lossops.state import Cell, GroupTable, State
 from lossops.statistics import samples_of
 
 __all__ = ["Discovered", "discover"]

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from pyarrow import ipc
 
 __all__ = ["decode", "encode"]
 
-_FORMAT = b"lossops-state-4\n"
+_FORMAT = b"lossops-state-5\n"
 _DIGEST_BYTES = 16
 _SCHEMA = pa.schema([pa.field("buffers", pa.large_binary(), nullable=False)])
 
@@ -32,7 +31,8 @@ def encode(value: object, classes: Mapping[str, type]) -> bytes:
     """Return a value as bytes.
 
     Args:
-        value: a tree of dataclasses, tuples, lists, mappings, arrays, numbers, texts, dates and decimals.
+        value: a tree of dataclasses, tuples, lists, mappings, arrays, Arrow columns, numbers, texts, dates and
+            decimals.
         classes: the dataclasses that may occur, by name.
 
     Raises:
@@ -83,18 +83,10 @@ class _Writer:
         if type(value) in self._names and is_dataclass(value):
             content = {field.name: self.node(getattr(value, field.name)) for field in fields(value)}
             return ["object", self._names[type(value)], content]
-        if type(value) is tuple:
-            return self.entries(value)
         for kind, (test, write) in _KINDS.items():
             if test(value):
                 return [kind, *write(self, value)]
         raise TypeError(f"{type(value).__name__} cannot be stored")
-
-    def entries(self, value: tuple[Any, ...]) -> list[Any]:
-        """Return the entries of a tuple; of many keys of groups at once."""
-        if value and _are_keys(value):
-            return ["keys", value]
-        return ["tuple", *self.nodes(value)]
 
     def array(self, value: Any) -> list[Any]:
         """Keep the elements of an array apart from the tree."""
@@ -104,6 +96,15 @@ class _Writer:
         self._buffers.append(stored.tobytes())
         return [value.dtype.str, list(value.shape), stored.dtype.str]
 
+    def column(self, value: pa.Array) -> list[Any]:
+        """Keep a column apart from the tree."""
+        sink = pa.BufferOutputStream()
+        batch = pa.record_batch([value], names=[""])
+        with ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        self._buffers.append(sink.getvalue().to_pybytes())
+        return []
+
     def pairs(self, value: Mapping[Any, Any]) -> list[Any]:
         """Return the keys and values of a mapping."""
         return [[self.node(key), self.node(entry)] for key, entry in value.items()]
@@ -111,16 +112,6 @@ class _Writer:
     def nodes(self, value: Any) -> list[Any]:
         """Return the entries of a sequence."""
         return [self.node(entry) for entry in value]
-
-
-def _are_keys(value: tuple[Any, ...]) -> bool:
-    """Whether entries are tuples of pairs of integers and texts, of which JSON makes lists of lists."""
-    if {*map(type, value)} != {tuple}:
-        return False
-    pairs = [*chain.from_iterable(value)]
-    if {*map(type, pairs)} != {tuple}:
-        return False
-    return {*map(type, chain.from_iterable(pairs))} <= {int, str}
 
 
 def _narrowed(value: Any) -> Any:
@@ -142,6 +133,8 @@ def _is(*kinds: type) -> Callable[[Any], bool]:
 _KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[_Writer, Any], list[Any]]]] = {
     "array": (_is(np.ndarray), lambda writer, value: writer.array(value)),
     "scalar": (lambda value: isinstance(value, np.generic), lambda writer, value: writer.array(np.asarray(value))),
+    "column": (lambda value: isinstance(value, pa.Array), lambda writer, value: writer.column(value)),
+    "tuple": (_is(tuple), lambda writer, value: writer.nodes(value)),
     "list": (_is(list), lambda writer, value: writer.nodes(value)),
     "dict": (_is(dict), lambda writer, value: writer.pairs(value)),
     "counter": (_is(Counter), lambda writer, value: writer.pairs(value)),
@@ -168,10 +161,8 @@ class _Reader:
         kind, *rest = node
         if kind == "object":
             return self._classes[rest[0]](**{name: self.value(entry) for name, entry in rest[1].items()})
-        if kind in ("array", "scalar"):
-            stored = np.frombuffer(next(self._buffers), dtype=np.dtype(rest[2])).reshape(rest[1])
-            found = stored.astype(np.dtype(rest[0]))
-            return found if kind == "array" else found[()]
+        if kind in ("array", "scalar", "column"):
+            return self._kept_apart(kind, rest)
         if kind in ("tuple", "list"):
             entries = [self.value(entry) for entry in rest]
             return tuple(entries) if kind == "tuple" else entries
@@ -180,13 +171,21 @@ class _Reader:
             return pairs if kind == "dict" else Counter(pairs)
         return _PLAIN[kind](rest[0])
 
+    def _kept_apart(self, kind: str, how: list[Any]) -> Any:
+        buffer = next(self._buffers)
+        if kind == "column":
+            with ipc.open_stream(buffer) as reader:
+                return reader.read_next_batch().column(0)
+        stored = np.frombuffer(buffer, dtype=np.dtype(how[2])).reshape(how[1])
+        found = stored.astype(np.dtype(how[0]))
+        return found if kind == "array" else found[()]
+
 
 def _float(text: str) -> float:
     return float.fromhex(text) if "x" in text else float(text)
 
 
 _PLAIN: dict[str, Callable[[Any], Any]] = {
-    "keys": lambda entries: tuple(tuple(map(tuple, entry)) for entry in entries),
     "float": _float,
     "bytes": bytes.fromhex,
     "moment": dt.datetime.fromisoformat,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
@@ -22,7 +24,10 @@ from lossops.slices import Axis, Categories, Grouping, Slice, group_rows, group_
 from lossops.sums import Stack, Sums
 from lossops.units import UnitSums
 
-__all__ = ["Layout", "lay_out"]
+__all__ = ["Layout", "crossed", "lay_out"]
+
+_MOST_CROSSED, _ROWS_A_GROUP = 2048, 64  # groups of a cross that only others are rolled up from: they fit the cache
+_MOST_SLICES = 64  # that are looked at for it
 
 _Part = TypeVar("_Part", Sums, UnitSums, Histogram, Hardest, Reliability)
 
@@ -33,10 +38,17 @@ class Layout:
 
     Args:
         slices: for each slice the number of the finer slice whose groups are grouped, or None for rows, and the
-            grouping.
+            grouping; after those of the run there may be crosses that only others are rolled up from.
+        asked: how many are of the run.
     """
 
     slices: tuple[tuple[int | None, Grouping], ...]
+    asked: int
+
+    @property
+    def groupings(self) -> list[Grouping]:
+        """The groups of each slice of the run."""
+        return [grouping for _, grouping in self.slices[: self.asked]]
 
     @property
     def direct(self) -> list[int]:
@@ -50,19 +62,19 @@ class Layout:
         return Stack.of([one.groups for one in groupings], [len(one.keys) for one in groupings])
 
     def by_slice(self, direct: Callable[[int], _Part]) -> list[_Part]:
-        """Return something for every slice: directly from rows, or rolled up from a finer slice."""
+        """Return something for every slice of the run: directly from rows, or rolled up from a finer slice."""
         return self.rolled_up([direct(number) for number in self.direct])
 
     def rolled_up(self, direct: Sequence[_Part]) -> list[_Part]:
-        """Return for every slice what is given for those whose rows are grouped."""
+        """Return for every slice of the run what is given for those whose rows are grouped."""
         found = dict(zip(self.direct, direct, strict=True))
         # Finer slices first: a slice may be rolled up from one that is itself rolled up.
-        for number in sorted(range(len(self.slices)), key=lambda n: -self.slices[n][1].members.shape[1]):
+        for number in sorted(range(len(self.slices)), key=lambda n: -len(self.slices[n][1].keys.axes)):
             finer, grouping = self.slices[number]
             if finer is not None:
                 kind = type(found[finer])
                 found[number] = kind.gathered([(found[finer], grouping.groups)], len(grouping.keys))
-        return [found[number] for number in range(len(self.slices))]
+        return [found[number] for number in range(self.asked)]
 
     def groups_of_rows(self, number: int) -> npt.NDArray[np.int64]:
         """The group of each row, also of a slice that was grouped from a finer one."""
@@ -88,10 +100,36 @@ def lay_out(pairing: Pairing, tables: Tables, rows: int) -> Layout:
     columns = {axis: _categories(axis, tables[source.side][source.column]) for axis, source in pairing.axes.items()}
     if pairing.subset is not None:
         return _lay_out_some(pairing, pairing.subset, columns, tables, rows)
-    return _lay_out_all(pairing.slices, columns, rows)
+    # A cross has most of its units in groups of their own, so units are not rolled up from one.
+    sizes = tuple(len(columns[axis].parts) for axis in pairing.axes)
+    crosses = crossed(pairing.slices, tuple(pairing.axes), sizes, rows) if pairing.unit is None else ()
+    return _lay_out_all((*pairing.slices, *crosses), columns, rows, len(pairing.slices))
 
 
-def _lay_out_all(slices: Sequence[Slice], columns: Mapping[Axis, Categories], rows: int) -> Layout:
+@lru_cache(maxsize=256)
+def crossed(slices: tuple[Slice, ...], axes: tuple[Axis, ...], sizes: tuple[int, ...], rows: int) -> tuple[Slice, ...]:
+    """Return crosses with few groups, each finer than several slices: rows are then added to fewer groups.
+
+    Args:
+        slices: of the run.
+        axes: of all slices.
+        sizes: groups on each.
+        rows: of a batch.
+    """
+    size_of, most = dict(zip(axes, sizes, strict=True)), min(_MOST_CROSSED, rows // _ROWS_A_GROUP)
+
+    def size(own: frozenset[Axis]) -> int:
+        return math.prod(size_of[axis] for axis in own)
+
+    every = list(dict.fromkeys(frozenset(one.axes) for one in slices))
+    found = [own for own in every if size(own) <= most and not any(own < other for other in every)][:_MOST_SLICES]
+    while unions := [both for one, two in combinations(found, 2) if size(both := one | two) <= most]:
+        best = min(unions, key=size)
+        found = [*(own for own in found if not own <= best), best]
+    return tuple(Slice(tuple(axis for axis in axes if axis in own)) for own in found if own not in every)
+
+
+def _lay_out_all(slices: Sequence[Slice], columns: Mapping[Axis, Categories], rows: int, asked: int) -> Layout:
     """Group by every slice; a slice with a finer one is grouped from that one's groups, which are fewer."""
     layout: dict[int, tuple[int | None, Grouping]] = {}
     for number in sorted(range(len(slices)), key=lambda n: -len(slices[n].axes)):
@@ -102,7 +140,7 @@ def _lay_out_all(slices: Sequence[Slice], columns: Mapping[Axis, Categories], ro
             layout[number] = None, group_rows(slices[number], columns, rows)
         else:
             layout[number] = best, roll_up(slices[number], columns, slices[best], layout[best][1])
-    return Layout(tuple(layout[number] for number in range(len(slices))))
+    return Layout(tuple(layout[number] for number in range(len(slices))), asked)
 
 
 def _lay_out_some(
@@ -114,7 +152,8 @@ def _lay_out_some(
         tuple(
             (None, group_some(chosen, columns, rows, kept, outside))
             for chosen, kept in zip(pairing.slices, subset.groups, strict=True)
-        )
+        ),
+        len(pairing.slices),
     )
 
 

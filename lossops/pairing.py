@@ -16,9 +16,9 @@ from pyarrow import types
 
 from lossops.data.align import Rule
 from lossops.data.dataset import Dataset
+from lossops.groups import GroupKey
 from lossops.pieces import Piece, by_position, key_intervals, shard_pairs
 from lossops.slices import Axis, Slice
-from lossops.state import GroupKey
 from lossops.tasks import (
     SIDES,
     Comparison,

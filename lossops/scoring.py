@@ -56,6 +56,7 @@ def _score_rows(pairing: Pairing, tables: Tables, layout: Layout, rows: int, wat
     weights, reasons = weights_of(pairing.weight, tables, rows)
     by_unit = _ByUnit.of_rows(pairing, tables, layout)
     decoded: Decoded = {}
+    direct: dict[Cell, list[Sums]] = {}
     sums: dict[Cell, list[Sums]] = {}
     units: dict[Cell, list[UnitSums]] = {}
     histograms: dict[Cell, list[Histogram]] = {}
@@ -77,8 +78,8 @@ def _score_rows(pairing: Pairing, tables: Tables, layout: Layout, rows: int, wat
         if pairing.baseline is not None:  # only pairs of losses count here, each by itself counts elsewhere
             continue
         denominators = denominators_of(task, label_numbers(task, tables, decoded)[0], weights, own)
-        found = Sums.of_rows(values, weights, own, clipped, layout.stack, denominators)
-        sums[task.cell] = layout.rolled_up(found)
+        direct[task.cell] = Sums.of_rows(values, weights, own, clipped, layout.stack, denominators)
+        sums[task.cell] = layout.rolled_up(direct[task.cell])
         if pairing.has_histograms:
             histograms[task.cell] = _histograms(layout, losses[task.cell])
         if places is not None:
@@ -95,7 +96,7 @@ def _score_rows(pairing: Pairing, tables: Tables, layout: Layout, rows: int, wat
         pairs = _pairs(one, losses)
         denominators = denominators_of(one.task, label_numbers(one.task, tables, decoded)[0], weights, pairs.reasons)
         divisors = divisors_of(denominators, weights, pairs.reasons)
-        sums[one.cell] = _accumulate_pairs(layout, one, pairs, losses, sums, weights, divisors)
+        sums[one.cell] = _accumulate_pairs(layout, one, pairs, losses, direct, weights, divisors)
         if by_unit is not None:
             units[one.cell] = by_unit.sums(pairs.values, weights, divisors, pairs.reasons)
     return State(
@@ -108,7 +109,7 @@ def _score_rows(pairing: Pairing, tables: Tables, layout: Layout, rows: int, wat
                 {cell: chosen[number] for cell, chosen in hardest.items()},
                 {cell: binned[number] for cell, binned in reliability.items()},
             )
-            for number, (_, grouping) in enumerate(layout.slices)
+            for number, grouping in enumerate(layout.groupings)
         ),
         counts,
         measures,
@@ -202,7 +203,7 @@ def _tables(
     clipped = measure.clipped(labels, predictions, reasons)
     return tuple(
         BinTable.of_records(records, grouping.keys, layout.groups_of_rows(number), reasons, clipped)
-        for number, (_, grouping) in enumerate(layout.slices)
+        for number, grouping in enumerate(layout.groupings)
     )
 
 
@@ -220,7 +221,7 @@ def _accumulate_pairs(
     alike = all(cell in sums and np.array_equal(losses[cell].reasons, pairs.reasons) for cell in cells)
 
     if alike:
-        ones, twos = ([sums[cell][number] for number in layout.direct] for cell in cells)
+        ones, twos = (sums[cell] for cell in cells)
         known = Sums.of_pairs(ones, twos, mine, theirs, weights, pairs.reasons, layout.stack)
         if known is not None:
             return layout.rolled_up(known)

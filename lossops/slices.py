@@ -3,29 +3,23 @@
 A slice is a cross of axes; an axis is a column, or a numeric column cut into bins. Every row of a batch falls in
 exactly one group of each slice, so the groups of a slice add up to overall: null has its own group, NaN has its own,
 and values beyond the outermost bin edges have theirs.
-
-A group's key holds ``(rank, value)`` for each axis: rank 0 for a value (the bin's number where there are bins), 1 for
-NaN, 2 for null. Keys are the same in every batch, whatever codes a file uses, and sort in the order of the report.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
 
-from lossops.kernels.dense import dense
-from lossops.state import GroupKey
+from lossops.groups import NAN, NULL, OTHER, GroupKey, Keys, Part, Parts, numbered, plain_values
 
-__all__ = ["OVERALL", "REST", "Axis", "Categories", "Grouping", "Slice", "group_rows", "group_some", "roll_up"]
-
-_NAN: tuple[int, object] = (1, 0)
-_NULL: tuple[int, object] = (2, 0)
-_OTHER: tuple[int, object] = (3, 0)
-REST: GroupKey = (_OTHER,)  # all rows that `group_some` was not asked for, also where the slice has other axes
+__all__ = ["OVERALL", "Axis", "Categories", "Grouping", "Slice", "group_rows", "group_some", "roll_up"]
 
 
 @dataclass(frozen=True)
@@ -33,27 +27,31 @@ class Categories:
     """A column as group numbers.
 
     Args:
-        codes: int64 [rows], each in [0, len(keys)).
-        keys: the (rank, value) of each code.
+        codes: int64 [rows], each in [0, len(parts)).
+        parts: what each code stands for.
     """
 
     codes: npt.NDArray[np.int64]
-    keys: Sequence[tuple[int, object]]
+    parts: Parts
 
     @classmethod
-    def of_values(
-        cls, codes: npt.NDArray[np.int64], values: Sequence[object], nulls: npt.NDArray[np.bool_]
-    ) -> Categories:
+    def of_values(cls, codes: npt.NDArray[np.int64], values: pa.Array, nulls: npt.NDArray[np.bool_]) -> Categories:
         """From codes into distinct values, and a mask of null rows; a float NaN among the values gets its own rank."""
-        keys = [_NAN if isinstance(value, float) and math.isnan(value) else (0, value) for value in values]
-        return cls(np.where(nulls, len(keys), codes), [*keys, _NULL]) if nulls.any() else cls(codes, keys)
+        ranks = []
+        if types.is_floating(values.type) and (where := np.flatnonzero(np.isnan(values.to_numpy()))).size:
+            place, last = int(where[0]), len(values) - 1
+            codes = np.where(codes == place, last, codes - (codes > place))
+            values, ranks = pa.concat_arrays([values.slice(0, place), values.slice(place + 1)]), [NAN[0]]
+        if nulls.any():
+            codes, ranks = np.where(nulls, len(values) + len(ranks), codes), [*ranks, NULL[0]]
+        return cls(codes, Parts(plain_values(values), tuple(ranks)))
 
-    def only(self, kept: Set[tuple[int, object]]) -> Categories:
+    def only(self, kept: Set[Part]) -> Categories:
         """The same with all other values as one."""
-        keys = [key for key in self.keys if key in kept]
-        places = {key: place for place, key in enumerate(keys)}
-        moved = np.array([places.get(key, len(keys)) for key in self.keys], dtype=np.int64)
-        return Categories(moved[self.codes], [*keys, _OTHER])
+        parts = [part for part in self.parts if part in kept]
+        places = {part: place for place, part in enumerate(parts)}
+        moved = np.array([places.get(part, len(parts)) for part in self.parts], dtype=np.int64)
+        return Categories(moved[self.codes], Parts.of([*parts, OTHER]))
 
 
 @dataclass(frozen=True)
@@ -74,25 +72,32 @@ class Axis:
         codes = np.searchsorted(edges, values, side="right").astype(np.int64)
         codes[np.isnan(values)] = len(edges) + 1
         codes[nulls] = len(edges) + 2
-        return Categories(codes, [*((0, number) for number in range(len(edges) + 1)), _NAN, _NULL])
+        return Categories(codes, Parts(pa.array(np.arange(len(edges) + 1)), (NAN[0], NULL[0])))
 
-    def value_text(self, key: tuple[int, object]) -> str | None:
+    def value_text(self, key: Part) -> str | None:
         """The value of a key as the report prints it; None for null."""
         rank, value = key
         if rank:
-            return None if key == _NULL else "NaN"
+            return None if key == NULL else "NaN"
         if self.bins is None:
             return str(value).lower() if isinstance(value, bool) else str(value)
         edges = (-math.inf, *self.bins, math.inf)
         low, high = edges[int(str(value))], edges[int(str(value)) + 1]
         return f"{'(' if math.isinf(low) else '['}{_number(low)}, {_number(high)})"
 
-    def label(self, key: tuple[int, object]) -> str:
+    def label(self, key: Part) -> str:
         """One condition of a slice, such as ``cut=Ideal``, ``carat=[0.5, 1)`` or ``cut is null``."""
         text = self.value_text(key)
         if text is None:
             return f"{self.column} is null"
-        return f"{self.column} is NaN" if key == _NAN else f"{self.column}={text}"
+        return f"{self.column} is NaN" if key == NAN else f"{self.column}={text}"
+
+    def texts(self, parts: Parts) -> tuple[pa.Array, pa.Array]:
+        """What `value_text` and `label` give for every part, as text."""
+        if self.bins is None and not parts.ranks and types.is_string(parts.values.type):
+            return parts.values, pc.binary_join_element_wise(f"{self.column}=", parts.values, "")
+        values, labels = ([function(part) for part in parts] for function in (self.value_text, self.label))
+        return pa.array(values, pa.string()), pa.array(labels, pa.string())
 
 
 def _number(value: float) -> str:
@@ -128,31 +133,18 @@ class Grouping:
 
     Args:
         groups: int64, the group of each row, or of each group of a finer slice where it is rolled up from one.
-        members: int64 [groups, axes], the code of each group on each axis.
-        keys: the key of each group.
+        keys: the key of each group; its codes are those of the batch.
     """
 
     groups: npt.NDArray[np.int64]
-    members: npt.NDArray[np.int64]
-    keys: tuple[GroupKey, ...]
+    keys: Keys
 
 
 def _combine(codes: Sequence[npt.NDArray[np.int64]], axes: Sequence[Categories], rows: int) -> Grouping:
     if not axes:
-        return Grouping(
-            np.zeros(rows, dtype=np.int64), np.zeros((min(rows, 1), 0), dtype=np.int64), ((),) * min(rows, 1)
-        )
-    sizes = [len(axis.keys) for axis in axes]
-    if math.prod(sizes) < 1 << 62:
-        numbers = codes[0]
-        for code, size in zip(codes[1:], sizes[1:], strict=True):
-            numbers = numbers * size + code
-        found, groups = dense(numbers, math.prod(sizes))
-        members = np.stack(np.unravel_index(found, sizes), axis=1)
-    else:
-        members, groups = np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)
-    by_axis = ([axis.keys[code] for code in column] for axis, column in zip(axes, members.T.tolist(), strict=True))
-    return Grouping(groups, members, tuple(zip(*by_axis, strict=True)))
+        return Grouping(np.zeros(rows, dtype=np.int64), Keys((), np.zeros((min(rows, 1), 0), dtype=np.int64)))
+    members, groups = numbered(codes, [len(axis.parts) for axis in axes])
+    return Grouping(groups, Keys(tuple(axis.parts for axis in axes), members))
 
 
 def group_rows(chosen: Slice, columns: Mapping[Axis, Categories], rows: int) -> Grouping:
@@ -177,8 +169,8 @@ def roll_up(chosen: Slice, columns: Mapping[Axis, Categories], finer: Slice, gro
         groups: its groups in this batch.
     """
     axes = [columns[axis] for axis in chosen.axes]
-    codes = [groups.members[:, finer.axes.index(axis)] for axis in chosen.axes]
-    return _combine(codes, axes, len(groups.members))
+    codes = [groups.keys.codes[:, finer.axes.index(axis)] for axis in chosen.axes]
+    return _combine(codes, axes, len(groups.keys))
 
 
 def group_some(
@@ -188,7 +180,7 @@ def group_some(
     kept: Set[GroupKey] | None,
     outside: npt.NDArray[np.bool_] | None,
 ) -> Grouping:
-    """Group the rows of a batch by a slice, with all that is not asked for in one group, `REST`.
+    """Group the rows of a batch by a slice, with all that is not asked for in one group, `lossops.groups.REST`.
 
     Args:
         chosen, columns, rows: as for `group_rows`.
@@ -203,4 +195,4 @@ def group_some(
     moved = np.full(len(found.keys) + 1, len(order), dtype=np.int64)
     moved[order] = np.arange(len(order))
     groups = moved[found.groups] if outside is None else np.where(outside, len(order), moved[found.groups])
-    return replace(found, groups=groups, members=found.members[order], keys=(*(found.keys[one] for one in order), REST))
+    return Grouping(groups, Keys(found.keys.axes, found.keys.codes[order], has_rest=True))

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossops.bins import BinTable
+from lossops.groups import Keys
 from lossops.hardest import Hardest
 from lossops.histograms import Histogram
 from lossops.kernels.checks import Reason
@@ -22,10 +23,9 @@ from lossops.reliability import Reliability
 from lossops.sums import Sums
 from lossops.units import Units, UnitSums
 
-__all__ = ["Cell", "GroupKey", "GroupTable", "State", "Total", "count_reasons"]
+__all__ = ["Cell", "GroupTable", "State", "Total", "count_reasons"]
 
 Cell = tuple[str, ...]  # (model, loss), or of a comparison (model, loss, baseline)
-GroupKey = tuple[tuple[int, object], ...]  # one (rank, value) for each column of a slice, see `lossops.slices`
 _REASONS = max(Reason) + 1
 _WAITING, _FEW_GROUPS = 3, 1 << 12  # for `Total`
 
@@ -43,7 +43,7 @@ class GroupTable:
         reliability: labels by probability of each model and loss of probabilities, where the run asks for it.
     """
 
-    keys: tuple[GroupKey, ...]
+    keys: Keys
     sums: Mapping[Cell, Sums]
     units: Mapping[Cell, UnitSums] = field(default_factory=dict)
     histograms: Mapping[Cell, Histogram] = field(default_factory=dict)
@@ -53,13 +53,12 @@ class GroupTable:
     @classmethod
     def total(cls, tables: Sequence[GroupTable]) -> GroupTable:
         """The groups of all tables, one or more, each with what all of them have of it."""
-        places: dict[GroupKey, int] = {}
-        at = [_places(table.keys, places) for table in tables]
+        keys, at = Keys.united([table.keys for table in tables])
         parts = [
-            _gathered(kind, [(getattr(table, name), own) for table, own in zip(tables, at, strict=True)], len(places))
+            _gathered(kind, [(getattr(table, name), own) for table, own in zip(tables, at, strict=True)], len(keys))
             for name, kind in _PARTS.items()
         ]
-        return cls(tuple(places), *parts)
+        return cls(keys, *parts)
 
     def with_buckets(self, buckets: int) -> GroupTable:
         """The same with units put together in buckets."""
@@ -78,11 +77,6 @@ _PARTS: dict[str, Any] = {
     "hardest": Hardest,
     "reliability": Reliability,
 }
-
-
-def _places(keys: Sequence[GroupKey], places: dict[GroupKey, int]) -> npt.NDArray[np.int64]:
-    """Return the place of each key, int64 [keys]; new ones get the next."""
-    return np.fromiter((places.setdefault(key, len(places)) for key in keys), dtype=np.int64, count=len(keys))
 
 
 def _gathered(
@@ -126,7 +120,7 @@ class State:
     @classmethod
     def zero(cls, slices: int) -> State:
         """The state of no rows, for this many slices."""
-        return cls(tuple(GroupTable((), {}) for _ in range(slices)), {})
+        return cls(tuple(GroupTable(Keys.none(), {}) for _ in range(slices)), {})
 
     def __add__(self, other: State) -> State:
         return State.total([self, other])

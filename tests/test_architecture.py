@@ -19,7 +19,7 @@ MODULES = sorted([*ROOT.glob("lossops/**/*.py"), *ROOT.glob("flows/**/*.py")])
 LAYERS = (
     ("errors", "memory", "encoding", "stages"),
     ("kernels",),
-    ("losses", "bins", "units", "sums", "histograms", "hardest", "versions"),
+    ("losses", "groups", "bins", "units", "sums", "histograms", "hardest", "versions"),
     ("measures", "reliability", "documents", "dates", "addresses"),
     ("state",),
     ("slices", "samples", "rounding", "quantiles", "ledger", "description", "curves"),
@@ -67,7 +67,8 @@ THIRD_PARTY = {
     "sums": {"numpy"},
     "reliability": {"numpy"},
     "disclosure": {"numpy"},
-    "slices": {"numpy"},
+    "groups": {"numpy", "pyarrow"},
+    "slices": {"numpy", "pyarrow"},
     "description": {"numpy"},
     "curves": {"numpy"},
     "statistics": {"numpy", "scipy"},

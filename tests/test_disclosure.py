@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from lossops.disclosure import hidden_slices
 from lossops.evaluation import publish_scores, utc_now
+from lossops.groups import GroupKey
 from lossops.report import Report
 from lossops.slices import OVERALL, Axis, Slice
-from lossops.state import GroupKey
 from tests.datasets import write_shards
 from tests.here import score_here
 

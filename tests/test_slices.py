@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lossops.groups import GroupKey
 from lossops.slices import OVERALL, Axis, Categories, Slice, group_rows, roll_up
-from lossops.state import GroupKey
 
 _CUT, _COLOR, _CARAT = Axis("cut"), Axis("color"), Axis("carat", (0.5, 1.0, 2.0))
 
@@ -22,14 +23,16 @@ def _categories(values: list[Any]) -> Categories:
     """Codes of a column in order of appearance; None is null."""
     distinct = list(dict.fromkeys(value for value in values if value is not None))
     codes = np.array([distinct.index(value) if value is not None else 0 for value in values], dtype=np.int64)
-    return Categories.of_values(codes, distinct, np.array([value is None for value in values], dtype=np.bool_))
+    return Categories.of_values(
+        codes, pa.array(distinct), np.array([value is None for value in values], dtype=np.bool_)
+    )
 
 
 def _cut(values: list[float | None], axis: Axis = _CARAT) -> list[str]:
     """The label of each value of a binned column."""
     numbers = np.array([math.inf if value is None else value for value in values], dtype=np.float64)
     found = axis.cut(numbers, np.array([value is None for value in values], dtype=np.bool_))
-    return [axis.label(found.keys[code]) for code in found.codes]
+    return [axis.label(found.parts[code]) for code in found.codes]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,7 @@ def test_a_cross_of_very_many_combinations() -> None:
     codes[:, 100:] = codes[:, :100]
     nulls = np.zeros(200, dtype=np.bool_)
     columns = {
-        axis: Categories.of_values(code, list(range(1000)), nulls) for axis, code in zip(axes, codes, strict=True)
+        axis: Categories.of_values(code, pa.array(range(1000)), nulls) for axis, code in zip(axes, codes, strict=True)
     }
     found = group_rows(Slice(tuple(axes)), columns, 200)
     assert found.groups is not None

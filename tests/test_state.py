@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lossops.groups import Keys, Parts
 from lossops.kernels.checks import Reason
 from lossops.samples import columns_of
 from lossops.state import Cell, GroupTable, State, Total, count_reasons
@@ -49,7 +50,9 @@ def _table(rows: Sequence[Row], axes: int, *, weighted: bool) -> GroupTable:
             columns[3].astype(np.uint8),
             np.array([place for _, place in mine], dtype=np.int64),
         )
-    return GroupTable(tuple(places), sums)
+    parts = list(dict.fromkeys(part for key in places for part in key))
+    codes = np.array([[parts.index(part) for part in key] for key in places], dtype=np.int64)
+    return GroupTable(Keys((Parts.of(parts),) * axes, codes.reshape(len(places), axes)), sums)
 
 
 def _state(rows: Sequence[Row], *, weighted: bool = False) -> State:

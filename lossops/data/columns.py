@@ -241,7 +241,7 @@ def lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 def categories(column: pa.ChunkedArray) -> Categories:
-    """Return a column as codes; values keep their Python type, dates and timestamps become text."""
+    """Return a column as codes; values keep their kind, dates and timestamps become text."""
     whole = whole_column(column)
     kind = whole.type.value_type if types.is_dictionary(whole.type) else whole.type
     if types.is_floating(kind):  # one zero whatever its sign, one NaN whatever its bits
@@ -256,7 +256,7 @@ def categories(column: pa.ChunkedArray) -> Categories:
     indices = coded.indices.fill_null(0) if coded.indices.null_count else coded.indices
     nulls = coded.is_null().to_numpy(zero_copy_only=False) if coded.indices.null_count else np.zeros(1, np.bool_)
     codes = indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return Categories.of_values(codes, found.to_pylist(), nulls)
+    return Categories.of_values(codes, found, nulls)
 
 
 def encoded(column: pa.Array) -> pa.DictionaryArray:

@@ -10,23 +10,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lossops.calibration import Calibration, calibrations
 from lossops.comparisons import Contrast, Difference, compare, contrast, plain_contrasts
 from lossops.disclosure import Place, hidden_slices
+from lossops.groups import GroupKey, Keys
 from lossops.kernels.accumulate import ROWS, SCORED
 from lossops.quantiles import are_heavy_tailed, is_heavy_tailed, quantiles, squared_skewness
 from lossops.runs import Scores
 from lossops.samples import Sample
 from lossops.slices import Slice
-from lossops.state import Cell, GroupKey, GroupTable
+from lossops.state import Cell, GroupTable
 from lossops.statistics import Summary, plain_summaries, samples_of, summary_of
 from lossops.tasks import Comparison, Task
 
 __all__ = ["CellResults", "Results", "Row", "ordered", "place_of"]
 
 Row = dict[str, Any]
-_PLACES = {"slice": pa.string(), "slice_columns": pa.list_(pa.string()), "slice_values": pa.list_(pa.string())}
 
 
 def ordered(keys: Sequence[GroupKey], chosen: Slice) -> list[GroupKey]:
@@ -43,6 +44,27 @@ def place_of(model: str, loss: str, chosen: Slice, key: GroupKey) -> Row:
         "slice_columns": chosen.columns,
         "slice_values": chosen.values(key),
     }
+
+
+def _shown(chosen: Slice, keys: Keys) -> pa.Table:
+    """The columns of `place_of` that say what slice a row is about, for all groups of a slice."""
+    groups, axes = len(keys), len(keys.axes)
+    columns = pa.array(chosen.columns * groups, pa.string())
+    starts = pa.array(np.arange(groups + 1, dtype=np.int32) * axes)
+    values, labels = [], [pa.array(["overall"] * groups, pa.string())] if not axes else []
+    for axis, parts, codes in zip(chosen.axes, keys.axes, keys.codes.T, strict=True):
+        texts, names = axis.texts(parts)
+        values.append(texts.take(pa.array(codes)))
+        labels.append(names.take(pa.array(codes)))
+    by_axis = pa.concat_arrays([pa.nulls(0, pa.string()), *values])
+    by_group = by_axis.take(pa.array(np.arange(groups * axes).reshape(axes, groups).T.ravel()))
+    return pa.table(
+        {
+            "slice": pc.binary_join_element_wise(*labels, " & "),
+            "slice_columns": pa.ListArray.from_arrays(starts, columns),
+            "slice_values": pa.ListArray.from_arrays(starts, by_group),
+        }
+    )
 
 
 class Results:
@@ -73,10 +95,7 @@ class Results:
         """The groups of a slice in the order of the report, and the columns that say what they are."""
         if number not in self._places:
             chosen, keys = self.slices[number], self.scores.state.tables[number].keys
-            order = sorted(range(len(keys)), key=keys.__getitem__)
-            rows = [place_of("", "", chosen, keys[group]) for group in order]
-            table = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in _PLACES.items()})
-            self._places[number] = np.array(order, dtype=np.int64), table
+            self._places[number] = keys.order, _shown(chosen, keys).take(pa.array(keys.order))
         return self._places[number]
 
     def cell(self, cell: Cell) -> CellResults:

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from lossops.comparisons import Contrast, Difference, adjusted
 from lossops.discovery import Discovered
+from lossops.groups import GroupKey
 from lossops.measures import BoundMeasure
 from lossops.results.blocks import contrast_columns, table_of
 from lossops.results.cells import Results, Row, place_of
 from lossops.slices import Slice
-from lossops.state import Cell, GroupKey
+from lossops.state import Cell
 from lossops.tasks import Task
 
 __all__ = ["comparison_rows", "contrast_table", "discovered_rows"]

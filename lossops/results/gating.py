@@ -8,11 +8,12 @@ from lossops.comparisons import Difference
 from lossops.config import GateConfig, columns_of_slice
 from lossops.errors import nearest
 from lossops.gates import Outcome, Verdict, judged, of_difference, of_increase, of_mean, of_share
+from lossops.groups import GroupKey
 from lossops.kernels.accumulate import CLIPPED, SCORED
 from lossops.kernels.checks import Reason
 from lossops.ledger import UNALIGNED
 from lossops.results.cells import Results, Row, ordered, place_of
-from lossops.state import Cell, GroupKey
+from lossops.state import Cell
 from lossops.statistics import Summary
 from lossops.tasks import Task
 

@@ -88,7 +88,7 @@ def histogram_table(results: Results, schema: pa.Schema) -> pa.Table:
 
 
 def _bins(results: Results, task: Task, number: int, schema: pa.Schema) -> pa.Table:
-    table, chosen = results.cell(task.cell).table(number), results.slices[number]
+    table = results.cell(task.cell).table(number)
     if task.cell not in table.histograms:
         return schema.empty_table()
     counted, hidden = table.histograms[task.cell], results.hidden(task.cell)
@@ -96,17 +96,18 @@ def _bins(results: Results, task: Task, number: int, schema: pa.Schema) -> pa.Ta
     own = shown[counted.groups]
     groups, codes, counts = counted.groups[own], counted.codes[own].astype(np.int64), counted.counts[own]
     numbers, low, high = edges(codes, BINS_TOGETHER)
-    rank = np.argsort(np.array(sorted(range(len(table.keys)), key=lambda group: table.keys[group]), dtype=np.int64))
+    in_order, places = results.places(number)
+    rank = np.argsort(in_order)
     order = np.lexsort((numbers, rank[groups]))
     groups, numbers = groups[order], numbers[order]
     starts = np.flatnonzero(
         np.concatenate([[True], (np.diff(groups) != 0) | (np.diff(numbers) != 0)]) if len(order) else np.empty(0)
     )
-    fields = pa.schema([schema.field(name) for name in schema.names[:5]])
-    places = pa.Table.from_pylist([place_of(task.model, task.name, chosen, key) for key in table.keys], schema=fields)
     rows = np.add.reduceat(counts[order], starts) if len(starts) else np.empty(0, dtype=np.int64)
-    columns = [*places.take(pa.array(groups[starts])).columns, low[order][starts], high[order][starts], rows]
-    return pa.table([*columns[:5], *(pa.array(one) for one in columns[5:])], schema=schema)
+    named = places.take(pa.array(rank[groups[starts]]))
+    bins = {"low": low[order][starts], "high": high[order][starts], "rows": rows}
+    columns = {"model": task.model, "loss": task.name, **dict(zip(named.column_names, named.columns, strict=True))}
+    return table_of(schema, len(starts), {**columns, **{name: pa.array(values) for name, values in bins.items()}})
 
 
 def _measured(task: Task, scores: Scores, number: int) -> dict[Any, Summary]:

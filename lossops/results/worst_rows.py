@@ -42,7 +42,7 @@ def _hardest_rows(results: Results, task: Task, number: int, names: Mapping[int,
         return
     found = table.hardest[task.cell]
     classes = dict(zip(task.class_values, task.classes, strict=False))
-    for group in sorted(range(len(table.keys)), key=lambda group: table.keys[group]):
+    for group in table.keys.order.tolist():
         if (number, table.keys[group]) in hidden:
             continue
         place = place_of(task.model, task.name, results.slices[number], table.keys[group])
