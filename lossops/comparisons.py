@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from lossops.rounding import Doubled, Truths, rounded_quotient
+from lossops.rounding import Doubled, Floats, Truths, rounded_quotient
 from lossops.samples import Exact, Form, Sample, UnitValues, clustered
 from lossops.statistics import Plain, reach, reaches
-from lossops.sums import Sums
 
-__all__ = ["Contrast", "Difference", "adjusted", "compare", "contrast", "plain_contrasts"]
+__all__ = ["Contrast", "Difference", "adjusted", "adjusted_array", "compare", "contrast", "plain_contrasts"]
 
 
 @dataclass(frozen=True)
@@ -185,21 +184,18 @@ def _covariance(part: Sample, other: Sample) -> float:
 
 
 def plain_contrasts(
-    part: Sums, whole: Sums, confidence: float, *, complement: bool
+    part: Plain, every: Plain, confidence: float, *, complement: bool
 ) -> tuple[dict[str, npt.NDArray[np.generic]], Truths] | None:
     """Return what `contrast` gives for each group of a slice by name, and for which groups it holds; None: for none.
 
     Args:
         part: the slice.
-        whole: all rows, one group.
+        every: all rows, one group.
         confidence, complement: as for `contrast`.
     """
-    every = Plain.of(whole)
-    if every is None or not every.usable.all() or not len(every.rows):
+    if not every.usable.all() or not len(every.rows):
         return None
-    mine = Plain.of(part, int(every.power[0]))
-    if mine is None:
-        return None
+    mine = part.over(int(every.power[0]))
     other = every - mine if complement else every
     with np.errstate(all="ignore"):
         (mean, mean_sure), (other_mean, other_sure) = mine.mean(), other.mean()
@@ -232,10 +228,15 @@ def plain_contrasts(
 
 def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
     """Adjust p-values for their number, whatever their dependence (Benjamini and Yekutieli 2001, Ann. Stat. 29)."""
-    known = np.array([p for p in p_values if p is not None])
-    order, rank = np.argsort(known), np.arange(1, len(known) + 1)
-    raised = known[order] * (len(known) / rank) * np.sum(1 / rank)
-    found = np.empty_like(known)
+    given = np.array([math.nan if p is None else p for p in p_values])
+    return [None if math.isnan(p) else p for p in adjusted_array(given).tolist()]
+
+
+def adjusted_array(p_values: Floats) -> Floats:
+    """The same for an array, in which NaN stands for none."""
+    known = np.flatnonzero(~np.isnan(p_values))
+    order, rank = known[np.argsort(p_values[known])], np.arange(1, len(known) + 1)
+    raised = p_values[order] * (len(known) / rank) * np.sum(1 / rank)
+    found = np.full(len(p_values), math.nan)
     found[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
-    rest = iter(found.tolist())
-    return [None if p is None else next(rest) for p in p_values]
+    return found

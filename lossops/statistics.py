@@ -86,8 +86,9 @@ def reach(freedom: int, confidence: float) -> float:
 
 
 def reaches(freedom: npt.NDArray[np.int64], confidence: float) -> Floats:
-    """The same for many, float64 [groups]."""
-    return np.asarray(special.stdtrit(freedom, 0.5 + confidence / 2))
+    """The same for many, float64 [groups]; many groups have as many degrees of freedom as others."""
+    distinct, places = np.unique(freedom, return_inverse=True)
+    return np.asarray(special.stdtrit(distinct, 0.5 + confidence / 2))[places]
 
 
 def beyond(value: float, limit: float, error: float, freedom: int) -> float:
@@ -175,26 +176,30 @@ class Plain:
     usable: Truths
 
     @classmethod
-    def of(cls, sums: Sums, power: int | None = None) -> Plain | None:
-        """The sums of every group of a slice, over one power of two if it is given; None where rows have weights."""
+    def of(cls, sums: Sums) -> Plain | None:
+        """The sums of every group of a slice; None where rows have weights."""
         if sums.columns != UNWEIGHTED_COLUMNS:
             return None
         counts = sums.counts
-        (x, own), (xx, of_squares) = (value_of(sums.digits[:, i], sums.tops[:, i]) for i in range(2))
-        wanted = own if power is None else np.full(len(own), power)
+        (x, power), (xx, of_squares) = (value_of(sums.digits[:, i], sums.tops[:, i]) for i in range(2))
         usable = (counts[:, SCORED] > 1) & (counts[:, INFINITE] == 0) & (counts[:, OVERFLOWED] == 0)
-        usable &= (np.abs(wanted) < _MOST_POWER) & (np.abs(own - wanted) < _MOST_POWER)
-        wanted = np.where(usable, wanted, 0)
+        usable &= np.abs(power) < _MOST_POWER
+        power = np.where(usable, power, 0)
         with np.errstate(all="ignore"):
-            found = cls(
-                counts[:, SCORED],
-                x.scaled(np.where(usable, own - wanted, 0)),
-                xx.scaled(np.where(usable, of_squares - 2 * wanted, 0)),
-                wanted,
-                usable,
-            )
-            sizes = np.abs(found.x.high), found.xx.high
-            return replace(found, usable=usable & (sizes[0] > _SMALLEST_PLAIN) & (sizes[1] > _SMALLEST_PLAIN))
+            squares = xx.scaled(np.where(usable, of_squares - 2 * power, 0))
+        return cls(counts[:, SCORED], x, squares, power, usable)._checked()
+
+    def over(self, power: int) -> Plain:
+        """The same over one power of two."""
+        usable = self.usable & (np.abs(self.power - power) < _MOST_POWER) & (abs(power) < _MOST_POWER)
+        shifts = np.where(usable, self.power - power, 0)
+        with np.errstate(all="ignore"):
+            x, xx = self.x.scaled(shifts), self.xx.scaled(2 * shifts)
+        return Plain(self.rows, x, xx, np.where(usable, power, 0), usable)._checked()
+
+    def _checked(self) -> Plain:
+        large = (np.abs(self.x.high) > _SMALLEST_PLAIN) & (self.xx.high > _SMALLEST_PLAIN)
+        return replace(self, usable=self.usable & large)
 
     def __sub__(self, part: Plain) -> Plain:
         """The rows that are not in a part; both are over the same power."""
@@ -221,11 +226,13 @@ _MOST_POWER = 350
 _SMALLEST_PLAIN = 2.0**-100
 
 
-def plain_summaries(sums: Sums, confidence: float) -> tuple[dict[str, npt.NDArray[np.generic]], Truths] | None:
-    """Return what `summary_of` gives for each group by name, and for which groups it holds; None where for none."""
-    plain = Plain.of(sums)
-    if plain is None:
-        return None
+def plain_summaries(sums: Sums, plain: Plain, confidence: float) -> tuple[dict[str, npt.NDArray[np.generic]], Truths]:
+    """Return what `summary_of` gives for each group of a slice by name, and for which groups it holds.
+
+    Args:
+        sums, plain: the slice.
+        confidence: level of the interval.
+    """
     with np.errstate(all="ignore"):
         n = Doubled.of(plain.rows)
         mean, sure = plain.mean()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lossops.comparisons import contrast, plain_contrasts
 from lossops.rounding import Doubled, rounded_quotient, value_of
 from lossops.samples import Sample
-from lossops.statistics import plain_summaries, summary_of
+from lossops.statistics import Plain, plain_summaries, summary_of
 from lossops.sums import Stack, Sums
 from tests.oracles import value_of_digits
 
@@ -47,9 +47,9 @@ def slices(losses: np.ndarray[tuple[int], np.dtype[np.float64]], groups: int) ->
 def test_summaries_are_those_of_exact_integers(name: str, groups: int) -> None:
     """Every number of every group that is sure."""
     part, _ = slices(LOSSES[name](10_000), groups)
-    found = plain_summaries(part, CONFIDENCE)
-    assert found is not None
-    numbers, sure = found
+    plain = Plain.of(part)
+    assert plain is not None
+    numbers, sure = plain_summaries(part, plain, CONFIDENCE)
     for group in np.flatnonzero(sure).tolist():
         exact = summary_of(part, group, Sample.of(part, group), None, CONFIDENCE)
         assert {key: values[group] for key, values in numbers.items()} == {key: getattr(exact, key) for key in numbers}
@@ -63,7 +63,10 @@ def test_summaries_are_those_of_exact_integers(name: str, groups: int) -> None:
 def test_contrasts_are_those_of_exact_integers(name: str, groups: int, complement: bool) -> None:
     """Every number of every group that is sure; without a usable overall, none is."""
     part, whole = slices(LOSSES[name](10_000), groups)
-    found = plain_contrasts(part, whole, CONFIDENCE, complement=complement)
+    mine, every_row = Plain.of(part), Plain.of(whole)
+    assert mine is not None
+    assert every_row is not None
+    found = plain_contrasts(mine, every_row, CONFIDENCE, complement=complement)
     numbers, sure = found or ({}, np.zeros(groups, dtype=np.bool_))
     every = Sample.of(whole, 0)
     for group in np.flatnonzero(sure).tolist():

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Any, ClassVar, Literal
 
 from lossops.report.drawing import Plot
@@ -130,7 +130,7 @@ def _packed(value: Any, texts: dict[str, int]) -> Any:
 def within(rows: Sequence[Cells], size: int) -> Sequence[Cells]:
     """The first rows that together take not more than so many bytes of the page."""
     sizes = accumulate(sum(len(str(value)[:_WHOLE].encode()) + 1 for value in row) for row in rows)
-    return rows[: sum(1 for all_ in sizes if all_ <= size)]
+    return rows[: sum(1 for _ in takewhile(lambda so_far: so_far <= size, sizes))]
 
 
 def values(rows: Sequence[Mapping[str, Any]], *names: str) -> list[Cells]:

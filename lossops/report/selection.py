@@ -63,11 +63,15 @@ def worst_first(losses: pa.Table, *, low_is_worse: bool = False) -> pa.Table:
 
     Measures have no interval and are sorted by their value.
     """
+    return losses.take(_worst_first(losses, low_is_worse=low_is_worse))
+
+
+def _worst_first(losses: pa.Table, *, low_is_worse: bool) -> pa.Array:
     endless = pc.equal(losses["mean"], math.inf)
     surely = pc.if_else(pc.fill_null(endless, fill_value=False), math.inf, losses["ci_low"])
-    ranked = losses.append_column("surely", surely)
+    ranked = pa.table({"surely": surely, "mean": losses["mean"]})
     order = "ascending" if low_is_worse else "descending"
-    return ranked.sort_by([("surely", "descending"), ("mean", order)]).drop_columns("surely")
+    return pc.sort_indices(ranked, [("surely", "descending"), ("mean", order)])
 
 
 def higher_is_better(report: Report, loss: str) -> bool:
@@ -77,18 +81,34 @@ def higher_is_better(report: Report, loss: str) -> bool:
     return declared is not None and declared.higher_is_better
 
 
-def slices_of(report: Report, model: str, loss: str) -> pa.Table:
-    """The slices of a model and loss whose numbers are not hidden, worst first."""
-    losses = report.losses.filter(pc.is_null(report.losses["hidden"]))
+def slices_of(report: Report, model: str, loss: str, limit: int | None = None, axes: int | None = None) -> pa.Table:
+    """The slices of a model and loss whose numbers are not hidden, worst first.
+
+    Args:
+        report: where they are.
+        model, loss: whose.
+        limit: how many; None for all.
+        axes: only those of so many columns.
+    """
+    found = _rows_of_slices(report, model, loss, axes)
+    numbers = report.losses.select(["mean", "ci_low"]).take(found)
+    order = _worst_first(numbers, low_is_worse=higher_is_better(report, loss))
+    return report.losses.take(found.take(order if limit is None else order.slice(0, limit)))
+
+
+def _rows_of_slices(report: Report, model: str, loss: str, axes: int | None) -> pa.Array:
+    """Which rows of losses.parquet are of slices of a model and loss that are not hidden."""
+    losses = report.losses
     own = pc.and_(pc.equal(losses["model"], model), pc.equal(losses["loss"], loss))
-    slices = losses.filter(pc.and_(own, pc.invert(is_overall(losses))))
-    return worst_first(slices, low_is_worse=higher_is_better(report, loss))
+    widths = pc.list_value_length(losses["slice_columns"])
+    wanted = pc.greater(widths, 0) if axes is None else pc.equal(widths, axes)
+    return pc.indices_nonzero(pc.and_(pc.and_(own, wanted), pc.is_null(losses["hidden"])))
 
 
 def worst_slices(report: Report, model: str, loss: str, limit: int) -> tuple[list[dict[str, Any]], int]:
     """Return the slices with the surely highest loss, worst first, and how many more there are."""
-    slices = slices_of(report, model, loss)
-    return slices.slice(0, limit).to_pylist(), max(slices.num_rows - limit, 0)
+    count = len(_rows_of_slices(report, model, loss, None))
+    return slices_of(report, model, loss, limit).to_pylist(), max(count - limit, 0)
 
 
 def gates_in_order(report: Report) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ _OTHER_BYTES = 300_000
 _ROW_BYTES = 50  # no row of a table takes less
 _CROSSED = 20_000  # slices of a cross that are looked at: the largest
 _INTERVALS = ("ci_low", "ci_high")
+_OTHERS = ("other_mean", "difference", *_INTERVALS, "p_adjusted")  # of a contrast
 
 
 def _own(table: pa.Table, pair: Pair) -> pa.Table:
@@ -47,7 +48,7 @@ def _pairs_left(left: int, file: str) -> Iterator[Note]:
 
 def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block]:
     """The worst slices of each model and loss, as dots with intervals."""
-    shown = [(pair, slices_of(report, *pair).slice(0, _DOTS).to_pylist()) for pair in pairs]
+    shown = [(pair, slices_of(report, *pair, _DOTS).to_pylist()) for pair in pairs]
     shown = [(pair, rows) for pair, rows in shown if rows]
     if shown:
         yield Note(
@@ -58,7 +59,8 @@ def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
         *(Column("slice", "text"), Column("rows scored", "count"), Column("mean loss"), *_from_to("mean")),
         *(Column("mean of others"), Column("difference"), *_from_to("difference"), Column("adjusted p")),
     ]
-    others = report.contrasts.filter(pc.equal(report.contrasts["against"], "complement"))
+    contrasts_of = report.contrasts.select(["model", "loss", "slice", *_OTHERS])
+    others = contrasts_of.filter(pc.equal(report.contrasts["against"], "complement"))
     figures = []
     for number, (pair, rows) in enumerate(shown[:limit]):
         spec = worst_slices_plot(report, pair, rows)
@@ -75,10 +77,9 @@ def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
 
 def _beside_others(cells: Sequence[Cells], contrasts: pa.Table) -> list[Cells]:
     """Rows that begin with a slice, continued by its contrast with all rows that are not in it."""
-    names = ("other_mean", "difference", *_INTERVALS, "p_adjusted")
     wanted = contrasts.filter(pc.is_in(contrasts["slice"], pa.array([row[0] for row in cells], pa.string())))
-    found = {row["slice"]: tuple(row[name] for name in names) for row in wanted.to_pylist()}
-    return [(*row, *found.get(row[0], (None,) * len(names))) for row in cells]
+    found = {row["slice"]: tuple(row[name] for name in _OTHERS) for row in wanted.to_pylist()}
+    return [(*row, *found.get(row[0], (None,) * len(_OTHERS))) for row in cells]
 
 
 def _sure_ones(contrasts: pa.Table) -> str:
@@ -111,15 +112,16 @@ def every_slice(report: Report, pairs: Sequence[Pair]) -> Iterator[Block]:
     """All slices of all models and losses in one table, as many as a page can hold."""
     quantiles = [quantile_name(one) for one in report.run.get("config", {}).get("quantiles", [])]
     names = ["slice", "model", "loss", "rows", "rows_valid", "mean", *_INTERVALS, "std", *quantiles, "max"]
-    slices = _without_overall(report.losses)
-    if not slices.num_rows:
+    count = pc.sum(pc.invert(is_overall(report.losses))).as_py()
+    if not count:
         return
+    hidden = report.losses.filter(pc.is_valid(report.losses["hidden"]))
     shown: list[tuple[Any, ...]] = []
     for pair in pairs:
         size = _SLICE_BYTES // len(pairs)
-        own = _own(slices, pair)
-        parts = (slices_of(report, *pair), own.filter(pc.is_valid(own["hidden"])))
-        rows = [row for part in parts for row in part.slice(0, size // _ROW_BYTES).to_pylist()]
+        most = size // _ROW_BYTES
+        parts = (slices_of(report, *pair, most), _without_overall(_own(hidden, pair)).slice(0, most))
+        rows = [row for part in parts for row in part.select([*names, "hidden", "heavy_tail"]).to_pylist()]
         shown += within([(*one, _remark(row)) for one, row in zip(values(rows, *names), rows, strict=True)], size)
     columns = [
         Column("slice", "text"),
@@ -135,8 +137,8 @@ def every_slice(report: Report, pairs: Sequence[Pair]) -> Iterator[Block]:
         Column("remark", "text", choice=True),
     ]
     yield Heading(("Every slice",))
-    if (left := slices.num_rows - len(shown)) > 0:
-        yield Note(f"The table holds {len(shown):,} of {slices.num_rows:,} rows; {left:,} more are in losses.parquet.")
+    if (left := count - len(shown)) > 0:
+        yield Note(f"The table holds {len(shown):,} of {count:,} rows; {left:,} more are in losses.parquet.")
     yield Table("t-slices", "Slices of every model and loss, the worst of each first", columns, shown)
 
 
@@ -283,7 +285,7 @@ def _word(value: str | None) -> str:
 
 def _worst_cross(report: Report, pair: Pair) -> pa.Table:
     """The slices, in order, of the cross of two columns that holds the worst slice of any such cross."""
-    worst = _crossed(slices_of(report, *pair))
+    worst = slices_of(report, *pair, limit=1, axes=2)
     if not worst.num_rows:
         return worst
     own, columns = _crossed(_own(report.losses, pair)), worst["slice_columns"][0].as_py()

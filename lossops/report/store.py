@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -25,6 +26,7 @@ _MANIFEST = "run.json"
 _PAGE = "report.html"
 _TOLD_GATES = 5  # in a message; all are in the table
 _TABLES = tuple(SCHEMAS)
+_WRITERS = 4  # tables that are written at a time
 
 
 @dataclass(frozen=True)
@@ -232,9 +234,13 @@ def _sync(folder: str) -> None:
 
 def _write(storage: fs.FileSystem, folder: str, tables: Mapping[str, pa.Table], texts: Mapping[str, bytes]) -> None:
     storage.create_dir(folder, recursive=True)
-    for name in _TABLES:
+
+    def write(name: str) -> None:
         with storage.open_output_stream(f"{folder}/{name}.parquet") as file:
             pq.write_table(tables[name], file, compression="zstd", write_page_checksum=True)
+
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        list(pool.map(write, _TABLES))
     for name, text in texts.items():
         with storage.open_output_stream(f"{folder}/{name}") as file:
             file.write(text)

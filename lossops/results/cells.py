@@ -22,7 +22,7 @@ from lossops.runs import Scores
 from lossops.samples import Sample
 from lossops.slices import Slice
 from lossops.state import Cell, GroupTable
-from lossops.statistics import Summary, plain_summaries, samples_of, summary_of
+from lossops.statistics import Plain, Summary, plain_summaries, samples_of, summary_of
 from lossops.tasks import Comparison, Task
 
 __all__ = ["CellResults", "Results", "Row", "ordered", "place_of"]
@@ -146,6 +146,7 @@ class CellResults:
         self._samples: dict[int, Sequence[Sample | None]] = {}
         self._summaries: dict[int, dict[GroupKey, Summary]] = {}
         self._differences: dict[int, dict[GroupKey, Difference]] = {}
+        self._plains: dict[int, Plain | None] = {}
         self._skewness: dict[int, npt.NDArray[np.float64] | None] = {}
 
     @cached_property
@@ -199,27 +200,31 @@ class CellResults:
         table = self.table(number)
         return Sample.of(table.sums[self._cell], group, table.units.get(self._cell))
 
-    def _is_plain(self, number: int) -> bool:
-        table = self.table(number)
-        return self._cell in table.sums and self._cell not in table.units and len(table.keys) > 0
+    def _plain(self, number: int) -> Plain | None:
+        """The sums of a slice as numbers; None where it has no groups, or rows have weights or units."""
+        if number not in self._plains:
+            table = self.table(number)
+            is_plain = self._cell in table.sums and self._cell not in table.units and len(table.keys) > 0
+            self._plains[number] = Plain.of(table.sums[self._cell]) if is_plain else None
+        return self._plains[number]
 
     def plain_summaries(self, number: int) -> tuple[Mapping[str, Any], Any] | None:
         """The numbers of all groups of a slice by name, and for which they hold; None where there are no such."""
-        if not self._is_plain(number):
+        plain = self._plain(number)
+        if plain is None:
             return None
-        table = self.table(number)
-        found, squared = plain_summaries(table.sums[self._cell], self.confidence), self._squared_skewness(number)
-        if found is None or squared is None:
-            return found
-        rows = found[0]["rows_valid"]
-        return {**found[0], "heavy_tail": are_heavy_tailed(squared, rows.astype(np.float64))}, found[1]
+        numbers, sure = plain_summaries(self.table(number).sums[self._cell], plain, self.confidence)
+        squared = self._squared_skewness(number)
+        if squared is None:
+            return numbers, sure
+        return {**numbers, "heavy_tail": are_heavy_tailed(squared, plain.rows.astype(np.float64))}, sure
 
     def plain_contrasts(self, number: int, *, complement: bool) -> tuple[Mapping[str, Any], Any] | None:
         """The contrasts of all groups of a slice by name, and for which they hold; None where there are no such."""
-        if not (self._is_plain(number) and self._is_plain(0)):
+        part, every = self._plain(number), self._plain(0)
+        if part is None or every is None:
             return None
-        part, whole = (self.table(one).sums[self._cell] for one in (number, 0))
-        return plain_contrasts(part, whole, self.confidence, complement=complement)
+        return plain_contrasts(part, every, self.confidence, complement=complement)
 
     def contrast_of_group(self, number: int, group: int, *, complement: bool) -> Contrast | None:
         """The contrast of one group of a slice."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from lossops.comparisons import Contrast, Difference, adjusted
+from lossops.comparisons import Contrast, Difference, adjusted, adjusted_array
 from lossops.discovery import Discovered
 from lossops.groups import GroupKey
 from lossops.measures import BoundMeasure
@@ -74,9 +74,9 @@ def _contrasts_at_once(results: Results, task: Task, against: str, schema: pa.Sc
         named = dict(zip(shown.column_names, shown.columns, strict=True))
         parts.append(table_of(schema, len(rows), {**head, **named, **own}))
     whole = pa.concat_tables([schema.empty_table(), *parts])
-    p_values = adjusted(whole["p_value"].to_pylist())
+    p_values = adjusted_array(whole["p_value"].cast(pa.float64()).to_numpy())
     place = schema.get_field_index("p_adjusted")
-    return whole.set_column(place, schema.field(place), pa.array(p_values, pa.float64()))
+    return whole.set_column(place, schema.field(place), pa.array(p_values, pa.float64(), from_pandas=True))
 
 
 def _with_adjusted(

@@ -170,11 +170,13 @@ def config(folder, output):
         "losses": [loss(name) for name in case["losses"]], "slices": [list(one) for one in case["slices"] if one],
         "quantiles": [], "hardest": 0, "calibration": 0, "output": output, "cluster": CLUSTER,
     }
+# Earlier runs are part of a report: those of the same question.
+output = f"{folder}/reports/{len(case['slices'])}-{len(case['losses'])}-{len(case['models'])}"
 def prepare():
     if warm:
-        lossops.evaluate(config(warm, folder + "/reports"), fresh=True)
+        lossops.evaluate(config(warm, output), fresh=True)
 def answer():
-    report = lossops.evaluate(config(folder, folder + "/reports"), fresh=True)
+    report = lossops.evaluate(config(folder, output), fresh=True)
     found = report.losses.select(["slice_columns", "slice_values", "mean", "std"]).to_pylist()
     groups = {}
     for row in found:
