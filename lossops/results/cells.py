@@ -51,8 +51,9 @@ def _shown(chosen: Slice, keys: Keys) -> pa.Table:
     groups, axes = len(keys), len(keys.axes)
     columns = pa.array(chosen.columns * groups, pa.string())
     starts = pa.array(np.arange(groups + 1, dtype=np.int32) * axes)
-    values, labels = [], [pa.array(["overall"] * groups, pa.string())] if not axes else []
-    for axis, parts, codes in zip(chosen.axes, keys.axes, keys.codes.T, strict=True):
+    # Keys of no groups have no axes either.
+    values, labels = [], [] if axes else [pa.array(["overall"] * groups, pa.string())]
+    for axis, parts, codes in zip(chosen.axes, keys.axes, keys.codes.T, strict=groups > 0):
         texts, names = axis.texts(parts)
         values.append(texts.take(pa.array(codes)))
         labels.append(names.take(pa.array(codes)))
