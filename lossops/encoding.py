@@ -24,6 +24,7 @@ __all__ = ["decode", "encode"]
 
 _FORMAT = b"lossops-state-5\n"
 _DIGEST_BYTES = 16
+_LARGE = 1 << 22
 _SCHEMA = pa.schema([pa.field("buffers", pa.large_binary(), nullable=False)])
 
 
@@ -42,7 +43,8 @@ def encode(value: object, classes: Mapping[str, type]) -> bytes:
     tree = json.dumps(_Writer(classes, buffers).node(value)).encode()
     column = pa.array(buffers, pa.large_binary())
     sink = pa.BufferOutputStream()
-    options = ipc.IpcWriteOptions(compression="lz4")  # mostly zeros
+    # What is small is mostly zeros; what is large is mostly digits, from which compressing takes a fifth.
+    options = ipc.IpcWriteOptions(compression="lz4" if sum(map(len, buffers)) < _LARGE else None)
     with ipc.new_stream(sink, _SCHEMA.with_metadata({b"tree": tree}), options=options) as writer:
         writer.write_batch(pa.record_batch([column], schema=_SCHEMA))
     stream = memoryview(sink.getvalue())

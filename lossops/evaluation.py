@@ -112,10 +112,14 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         "alignment": _alignment(plan),
         "stages": _stages({**scores.stages, "report": time.perf_counter() - begun}),
     }
-    begun = time.perf_counter()
-    report = Report("", **tables, run=run)
-    page = render_page(report, earlier_runs(plan.config.output, report))
-    run["stages"] |= _stages({"page": time.perf_counter() - begun})
+
+    def page() -> str:
+        begun = time.perf_counter()
+        report = Report("", **tables, run=run)
+        text = render_page(report, earlier_runs(plan.config.output, report))
+        run["stages"] |= _stages({"page": time.perf_counter() - begun})
+        return text
+
     return publish(plan.config.output, plan.config.name, run_id, tables, run, page)
 
 

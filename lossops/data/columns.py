@@ -6,6 +6,7 @@ and wrong length apart from a NaN that was stored.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,12 +69,16 @@ def whole_column(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Return a column as one array; dictionaries of its chunks are brought together."""
     if isinstance(column, pa.Array):
         return column
-    if types.is_dictionary(column.type):
+    if types.is_dictionary(column.type) and not _share_a_dictionary(column):
         column = column.unify_dictionaries()
     if column.num_chunks == 1:
         return column.chunk(0)
     whole = column.combine_chunks()
     return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
+
+
+def _share_a_dictionary(column: pa.ChunkedArray) -> bool:
+    return all(chunk.dictionary.equals(column.chunk(0).dictionary) for chunk in column.chunks)
 
 
 class _Window:
@@ -264,6 +269,15 @@ def encoded(column: pa.Array) -> pa.DictionaryArray:
     if not types.is_dictionary(column.type):
         return column.dictionary_encode()
     values = column.dictionary
+    if any(values.equals(one) for one in tuple(_DISTINCT)):
+        return column
     if values.null_count or len(values.unique()) < len(values):
         return column.dictionary_decode().dictionary_encode()
+    if len(values) >= _LARGE:
+        _DISTINCT.append(values)
     return column
+
+
+# Dictionaries that were found distinct: files repeat theirs in every row group, and comparing is cheap.
+_DISTINCT: deque[pa.Array] = deque(maxlen=4)
+_LARGE = 1 << 10

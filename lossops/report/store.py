@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ _MANIFEST = "run.json"
 _PAGE = "report.html"
 _TOLD_GATES = 5  # in a message; all are in the table
 _TABLES = tuple(SCHEMAS)
+_Texts = Callable[[], Iterable[tuple[str, bytes]]]  # names of files, and what is in them
 _WRITERS = 4  # tables that are written at a time
 
 
@@ -152,7 +153,12 @@ def check_output(output: str) -> None:
 
 
 def publish(
-    output: str, name: str, run_id: str, tables: Mapping[str, pa.Table], run: Mapping[str, Any], page: str
+    output: str,
+    name: str,
+    run_id: str,
+    tables: Mapping[str, pa.Table],
+    run: Mapping[str, Any],
+    page: Callable[[], str],
 ) -> Report:
     """Write a report to ``<output>/<name>/<run_id>/``.
 
@@ -164,15 +170,19 @@ def publish(
         output: folder or URL of all reports.
         name, run_id: of this one.
         tables: every table of `Report` by name.
-        run: what becomes ``run.json``.
-        page: what becomes ``report.html``.
+        run: what becomes ``run.json``, after the page was made.
+        page: makes what becomes ``report.html``, while tables are written.
 
     Raises:
         RunError: the report could not be written; nothing that looks like a report is left.
     """
     storage, root = open_storage(output)
     final = f"{root.rstrip('/')}/{name}/{run_id}"
-    texts = {_PAGE: page.encode(), _MANIFEST: _json(run)}
+
+    def texts() -> Iterator[tuple[str, bytes]]:
+        yield _PAGE, page().encode()
+        yield _MANIFEST, _json(run)
+
     try:
         if isinstance(storage, fs.LocalFileSystem):
             _publish_by_rename(storage, final, tables, texts)
@@ -193,13 +203,11 @@ def _relative(path: str, output: str) -> str:
     return path if os.path.isabs(output) or "://" in output else os.path.relpath(path)
 
 
-def _publish_by_rename(
-    storage: fs.FileSystem, final: str, tables: Mapping[str, pa.Table], texts: Mapping[str, bytes]
-) -> None:
+def _publish_by_rename(storage: fs.FileSystem, final: str, tables: Mapping[str, pa.Table], texts: _Texts) -> None:
     folder, run_id = os.path.split(final)
     hidden = os.path.join(folder, f".{run_id}.partial")
     try:
-        _write(storage, hidden, tables, texts)
+        _write(storage, hidden, tables, texts())
         _sync(hidden)
         os.rename(hidden, final)
         _sync(folder)
@@ -207,14 +215,13 @@ def _publish_by_rename(
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _publish_in_place(
-    storage: fs.FileSystem, final: str, tables: Mapping[str, pa.Table], texts: Mapping[str, bytes]
-) -> None:
+def _publish_in_place(storage: fs.FileSystem, final: str, tables: Mapping[str, pa.Table], texts: _Texts) -> None:
     """Write the manifest last and under another name, so that it is whole where it is there at all."""
     if storage.get_file_info(final).type != fs.FileType.NotFound:
         raise FileExistsError(f"{final} is there already")
     try:
-        _write(storage, final, tables, {_PAGE: texts[_PAGE], f".{_MANIFEST}.partial": texts[_MANIFEST]})
+        partial = {_MANIFEST: f".{_MANIFEST}.partial"}
+        _write(storage, final, tables, ((partial.get(name, name), text) for name, text in texts()))
         storage.move(f"{final}/.{_MANIFEST}.partial", f"{final}/{_MANIFEST}")
     except OSError:
         with suppress(OSError):
@@ -232,7 +239,9 @@ def _sync(folder: str) -> None:
             os.close(descriptor)
 
 
-def _write(storage: fs.FileSystem, folder: str, tables: Mapping[str, pa.Table], texts: Mapping[str, bytes]) -> None:
+def _write(
+    storage: fs.FileSystem, folder: str, tables: Mapping[str, pa.Table], texts: Iterable[tuple[str, bytes]]
+) -> None:
     storage.create_dir(folder, recursive=True)
 
     def write(name: str) -> None:
@@ -240,8 +249,10 @@ def _write(storage: fs.FileSystem, folder: str, tables: Mapping[str, pa.Table], 
             pq.write_table(tables[name], file, compression="zstd", write_page_checksum=True)
 
     with ThreadPoolExecutor(_WRITERS) as pool:
-        list(pool.map(write, _TABLES))
-    for name, text in texts.items():
+        written = pool.map(write, _TABLES)
+        found = list(texts)
+        list(written)
+    for name, text in found:
         with storage.open_output_stream(f"{folder}/{name}") as file:
             file.write(text)
 

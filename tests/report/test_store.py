@@ -34,7 +34,7 @@ def hook(event, arguments):
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
 tables = {name: schema.empty_table() for name, schema in SCHEMAS.items()}
-publish(output, "killed", "run", tables, {"run_id": "run"}, "page")
+publish(output, "killed", "run", tables, {"run_id": "run"}, lambda: "page")
 print(count)
 """
 
@@ -91,14 +91,14 @@ def test_killed_at_any_time(tenths: int, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_manifest_is_not_a_report(tmp_path: Path) -> None:
-    report = publish(str(tmp_path), "name", "run", TABLES, {"run_id": "run"}, "page")
+    report = publish(str(tmp_path), "name", "run", TABLES, {"run_id": "run"}, lambda: "page")
     (Path(report.path) / "run.json").unlink()
     with pytest.raises(InputError, match=r"not a report, it has no run\.json"):
         lossops.open_report(report.path)
 
 
 def test_a_damaged_report_is_named(tmp_path: Path) -> None:
-    report = publish(str(tmp_path), "name", "run", TABLES, {"run_id": "run"}, "page")
+    report = publish(str(tmp_path), "name", "run", TABLES, {"run_id": "run"}, lambda: "page")
     (Path(report.path) / "losses.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="the report is damaged"):
         lossops.open_report(report.path)
@@ -107,19 +107,19 @@ def test_a_damaged_report_is_named(tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="output: could not write the report"):
-        publish(str(tmp_path / "file"), "name", "run", TABLES, {}, "page")
+        publish(str(tmp_path / "file"), "name", "run", TABLES, {}, lambda: "page")
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_folder_is_never_taken_twice(tmp_path: Path) -> None:
-    publish(str(tmp_path), "name", "run", TABLES, {"run_id": "first"}, "page")
+    publish(str(tmp_path), "name", "run", TABLES, {"run_id": "first"}, lambda: "page")
     with pytest.raises(RunError):
-        publish(str(tmp_path), "name", "run", TABLES, {"run_id": "second"}, "page")
+        publish(str(tmp_path), "name", "run", TABLES, {"run_id": "second"}, lambda: "page")
     assert lossops.open_report(str(tmp_path / "name" / "run")).run["run_id"] == "first"
 
 
 def test_output_url_has_the_manifest_last() -> None:
-    report = publish("memory://reports", "name", "run", TABLES, {"run_id": "run"}, "page")
+    report = publish("memory://reports", "name", "run", TABLES, {"run_id": "run"}, lambda: "page")
     assert report.path == "memory://reports/name/run"
     assert lossops.open_report(report.path).run == {"run_id": "run"}
     files = fsspec.filesystem("memory")
