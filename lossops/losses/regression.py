@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from lossops.kernels.elementary import pick
 from lossops.kernels.jit import inline
 from lossops.kernels.special import log1p_minus, log_cosh
 from lossops.losses.declaration import POSITIVE, REALS, Curve, Form, Inputs, Interval, Loss, Outlier, Parameter
@@ -51,9 +52,8 @@ def _pseudo_huber(label: float, prediction: float, delta: float) -> float:
 def _fair(label: float, prediction: float, c: float) -> float:
     size = abs(prediction - label)
     ratio = size / c
-    if ratio < 1e-16:  # where its square would underflow; the next term of the series is below rounding
-        return 0.5 * size * size
-    return c * (c * log1p_minus(ratio))
+    # Where its square would underflow; the next term of the series is below rounding.
+    return pick(ratio < 1e-16, 0.5 * size * size, c * (c * log1p_minus(ratio)))
 
 
 @inline

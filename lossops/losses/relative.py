@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from lossops.kernels.elementary import log, log1p, pick
 from lossops.kernels.jit import inline
 from lossops.losses.declaration import REALS, Curve, Form, Inputs, Interval, Loss, Outlier, Parameter
 
@@ -43,8 +44,8 @@ def _log_ratio_squared(label: float, prediction: float, log1p_clamp: float) -> f
     y, p = max(label, log1p_clamp), max(prediction, log1p_clamp)
     ratio = (p - y) / (1.0 + y)
     # A ratio close to -1 has lost the digits of 1 + p; there, and far above, the logarithm of a quotient is exact.
-    log = math.log1p(ratio) if -0.5 < ratio < 1.0 else math.log((1.0 + p) / (1.0 + y))
-    return log * log
+    found = pick((ratio > -0.5) & (ratio < 1.0), log1p(ratio), log((1.0 + p) / (1.0 + y)))
+    return found * found
 
 
 @inline
