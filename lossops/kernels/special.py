@@ -49,7 +49,6 @@ __all__ = [
     "softplus",
     "student_t_cdf",
     "student_t_pdf",
-    "xlog1py",
     "xlogy",
 ]
 
@@ -223,16 +222,6 @@ def xlogy(x: float, y: float) -> float:
     if x == 0.0 and not math.isnan(y):
         return 0.0
     return x * _log(y)
-
-
-@inline
-def xlog1py(x: float, y: float) -> float:
-    """Return x ln(1 + y), and 0 where x is 0 (NaN where y is NaN), for y >= -1. Error: at most 2 ulp."""
-    if x == 0.0 and not math.isnan(y):
-        return 0.0
-    if y > -1.0:
-        return x * math.log1p(y)
-    return x * (-math.inf if y == -1.0 else math.nan)
 
 
 @inline

@@ -334,13 +334,6 @@ CASES = (
         edges=((0.0, 0.0), (0.0, _INF), (2.0, 0.0), (-2.0, 0.0), (_TINY, _TINY), (_HUGE, _TINY), (0.0, 3.0)),
     ),
     Case(
-        function=special.xlog1py,
-        reference=lambda x, y: _zero_or(x, lambda: x * (_log1p(y) if y != -1 else -mpmath.inf)),
-        drawn=st.tuples(_REAL, st.one_of(_POSITIVE, st.floats(-1.0, 1.0), _signed(_pow10(-300.0, -0.1)))),
-        bound=_fixed(2),
-        edges=((0.0, -1.0), (0.0, _INF), (2.0, -1.0), (-2.0, -1.0), (_TINY, _TINY), (_HUGE, _HUGE), (0.0, 3.0)),
-    ),
-    Case(
         function=special.softplus,
         reference=lambda x: _log1p(mpmath.exp(x)) if x < 1e4 else x,
         drawn=st.tuples(_REAL),
