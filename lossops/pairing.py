@@ -31,7 +31,7 @@ __all__ = ["HELD_OUT", "PLACE", "SEARCHED", "Budget", "Mode", "Pairing", "Subset
 
 Mode = Literal["same", "position", "shard", "broadcast", "merge", "spill"]
 
-_BATCH_VALUES = 1 << 22  # numbers a worker holds of one column at a time: 32 MiB
+_BATCH_VALUES = 1 << 21  # numbers a worker holds of one column at a time: 16 MiB
 _BATCH_ROWS = 1 << 18
 _KEY_BYTES = 33  # of a row in memory: key, order, count, partner
 _MOST_BUCKETS = 4096

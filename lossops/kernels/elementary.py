@@ -1,8 +1,8 @@
 """Logarithm and exponential without branches, so that loops over rows compile to vector instructions.
 
 Numba has no vector library for ``math.log`` and ``math.exp``, each of which costs a call. These are within 1 ulp of the
-true result, give the same bits on every machine, alone and in a vector, and take a fraction of the time. The reductions
-and polynomials are those of Sun's fdlibm (``e_log.c``, ``s_log1p.c``, ``e_exp.c``, 1993).
+true result, give the same bits on every machine, alone and in a vector, and take a fraction of the time. Logarithms are
+reduced and approximated as in Sun's fdlibm (``e_log.c``, ``s_log1p.c``, 1993), exponentials by their series.
 
 From Python they run the same compiled code.
 """
@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from lossops.kernels.exact import bits_of
+from lossops.kernels.exact import bits_of, fma
 from lossops.kernels.jit import inline, jit
 
 __all__ = ["exp", "log", "log1p", "pick"]
@@ -35,14 +35,11 @@ _LOG = (
     1.531383769920937332e-01,
     1.479819860511658591e-01,
 )
-# r (e^r + 1) / (e^r - 1) = 2 + P(r^2), for |r| up to ln(2)/2; error below 2**-59
-_EXP = (
-    1.66666666666666019037e-01,
-    -2.77777777770155933842e-03,
-    6.61375632143793436117e-05,
-    -1.65339022054652515390e-06,
-    4.13813679705723846039e-08,
-)
+# e^r = 1 + r + r^2 (1/2! + r/3! + ...), for |r| up to ln(2)/2; error below 2**-57
+_EXP = tuple(1.0 / math.factorial(n) for n in range(2, 14))
+_TO_WHOLE = 1.5 * 2.0**52  # added to a float64 below 2**51, it leaves the nearest whole number in the last bits
+_WHOLE_BITS = np.int64(np.float64(_TO_WHOLE).view(np.int64))
+_TO_FLOAT = np.int64(np.float64(2.0**52).view(np.int64))  # with a whole number in its last bits: that much more
 _ROOT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
 _TO_ONE = np.int64(0x3FF0000000000000) - _ROOT_HALF_BITS
 _FRACTION = np.int64((1 << 52) - 1)
@@ -90,10 +87,10 @@ def _log_of_sum(k: Any, f: float, rest: float) -> float:
     s = f / (2.0 + f)
     z = s * s
     w = z * z
-    even = w * (_LOG[1] + w * (_LOG[3] + w * _LOG[5]))
-    odd = z * (_LOG[0] + w * (_LOG[2] + w * (_LOG[4] + w * _LOG[6])))
+    even = w * fma(w, fma(w, _LOG[5], _LOG[3]), _LOG[1])
+    odd = z * fma(w, fma(w, fma(w, _LOG[6], _LOG[4]), _LOG[2]), _LOG[0])
     half = 0.5 * f * f
-    total: float = k * _LN2_HIGH - ((half - (s * (half + (odd + even)) + (k * _LN2_LOW + rest))) - f)
+    total: float = k * _LN2_HIGH - ((half - fma(s, half + (odd + even), fma(k, _LN2_LOW, rest))) - f)
     return total
 
 
@@ -101,8 +98,14 @@ def _log_of_sum(k: Any, f: float, rest: float) -> float:
 def _reduced(x: float) -> Any:
     """Return k and f with x = 2**k (1 + f), for a normal x > 0."""
     moved = np.int64(bits_of(x)) + _TO_ONE
-    k = np.int32((moved >> 52) - 1023)
-    return float(k), _float_of((moved & _FRACTION) + _ROOT_HALF_BITS) - 1.0
+    k = _float_of(_halved(moved, 52) | _TO_FLOAT) - (2.0**52 + 1023.0)
+    return k, _float_of((moved & _FRACTION) + _ROOT_HALF_BITS) - 1.0
+
+
+@inline
+def _halved(number: Any, times: int) -> Any:
+    """A whole number that is not negative, halved so many times: vectors have no shift for others."""
+    return np.int64(np.uint64(number) >> np.uint64(times))
 
 
 def _branch_free_log(x: float) -> float:
@@ -125,14 +128,16 @@ def _branch_free_log1p(x: float) -> float:
 
 def _branch_free_exp(x: float) -> float:
     limited = min(max(x, _EXP_LOW), _EXP_HIGH)
-    k = np.int32(limited * _PER_LN2 + pick(limited > 0.0, 0.5, -0.5))
-    high, low = limited - k * _LN2_HIGH, k * _LN2_LOW
+    moved = fma(limited, _PER_LN2, _TO_WHOLE)
+    whole = moved - _TO_WHOLE
+    high, low = fma(whole, -_LN2_HIGH, limited), whole * _LN2_LOW
     r = high - low
-    square = r * r
-    p = square * (_EXP[0] + square * (_EXP[1] + square * (_EXP[2] + square * (_EXP[3] + square * _EXP[4]))))
-    c = r - p
-    found = 1.0 + (r * c / (2.0 - c) - low + high)
-    half = k >> 1  # in two steps, because 2**k may be no float64 where the result is
+    series = _EXP[11]
+    for n in range(10, -1, -1):
+        series = fma(series, r, _EXP[n])
+    found = 1.0 + (fma(r * r, series, (high - r) - low) + r)
+    k = np.int64(bits_of(moved)) - _WHOLE_BITS
+    half = _halved(k + 2048, 1) - 1024  # in two steps, because 2**k may be no float64 where the result is
     found = found * _power(half) * _power(k - half)
     return pick(x == x, found, x)  # noqa: PLR0124 - NaN
 
@@ -140,7 +145,7 @@ def _branch_free_exp(x: float) -> float:
 @inline
 def _power(k: Any) -> float:
     """2**k, for -1022 <= k <= 1023."""
-    power: float = _float_of((np.int64(k) + 1023) << 52)
+    power: float = _float_of((k + 1023) << 52)
     return power
 
 
