@@ -12,7 +12,7 @@ __all__ = ["default_limit", "keep_freed_memory", "parse_size", "shown_size"]
 _SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?\s*$", re.IGNORECASE)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _SMALLEST = 128 << 20
-_KEPT = 31 << 20  # glibc learns from blocks below 32 MiB
+_KEPT = 15 << 20  # more would leave more memory unused than it saves time
 _GROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
