@@ -186,7 +186,7 @@ def _covariance(part: Sample, other: Sample) -> float:
 def plain_contrasts(
     part: Plain, every: Plain, confidence: float, *, complement: bool
 ) -> tuple[dict[str, npt.NDArray[np.generic]], Truths] | None:
-    """Return what `contrast` gives for each group of a slice by name, and for which groups it holds; None: for none.
+    """Return what `contrast` gives for each group of a slice by name, masked where None, and for which groups it holds.
 
     Args:
         part: the slice.
@@ -204,13 +204,13 @@ def plain_contrasts(
         (one, one_sure), (two, two_sure) = mine.mean_variance(), other.mean_variance()
         squared = one + two
         if not complement:
-            shared, shared_sure = rounded_quotient(mine.centred, n * n * m, 2 * mine.power)
+            shared, shared_sure = mine.variance_over(n * n * m)
             squared, sure = np.maximum(squared - 2 * shared, 0.0), sure & shared_sure
         error = np.sqrt(squared)
         freedom = np.minimum(mine.rows, other.rows) - 1
         width = reaches(freedom, confidence) * error
         p_value = 2 * special.stdtr(freedom, -np.abs(difference / error))
-    sure &= mine.usable & other.usable & mean_sure & other_sure & one_sure & two_sure & (error > 0.0)
+    sure &= mine.usable & other.usable & mean_sure & other_sure & one_sure & two_sure & ~(error <= 0.0)
     size = len(mine.rows)
     found: dict[str, npt.NDArray[np.generic]] = {
         "rows": mine.rows,
@@ -218,10 +218,15 @@ def plain_contrasts(
         "mean": mean,
         "other_mean": np.broadcast_to(other_mean, size),
         "difference": difference,
-        "std_error": error,
-        "ci_low": difference - width,
-        "ci_high": difference + width,
-        "p_value": p_value,
+        **{
+            name: np.ma.masked_invalid(values)
+            for name, values in {
+                "std_error": error,
+                "ci_low": difference - width,
+                "ci_high": difference + width,
+                "p_value": p_value,
+            }.items()
+        },
     }
     return found, sure & (mine.rows < every.rows)
 

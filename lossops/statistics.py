@@ -166,6 +166,9 @@ class Plain:
         x: sums of the losses, over 2**power.
         xx: sums of their squares, over 4**power.
         power: int64 [groups].
+        constant: bool [groups], whether all losses of a group are the same, as that of a single row is; their variance
+            is 0, which computing would leave in doubt.
+        zero: bool [groups], whether all are 0.
         usable: bool [groups], whether this holds of a group; elsewhere all is undefined.
     """
 
@@ -173,6 +176,8 @@ class Plain:
     x: Doubled
     xx: Doubled
     power: npt.NDArray[np.int64]
+    constant: Truths
+    zero: Truths
     usable: Truths
 
     @classmethod
@@ -180,14 +185,16 @@ class Plain:
         """The sums of every group of a slice; None where rows have weights."""
         if sums.columns != UNWEIGHTED_COLUMNS:
             return None
-        counts = sums.counts
+        counts, (low, high) = sums.counts, sums.extremes.T
         (x, power), (xx, of_squares) = (value_of(sums.digits[:, i], sums.tops[:, i]) for i in range(2))
-        usable = (counts[:, SCORED] > 1) & (counts[:, INFINITE] == 0) & (counts[:, OVERFLOWED] == 0)
-        usable &= np.abs(power) < _MOST_POWER
-        power = np.where(usable, power, 0)
+        usable = (counts[:, SCORED] > 0) & (counts[:, INFINITE] == 0) & (counts[:, OVERFLOWED] == 0)
+        constant = usable & (low == high)
+        zero = constant & (low == 0.0)
+        usable &= zero | (np.abs(power) < _MOST_POWER)
+        power = np.where(usable & ~zero, power, 0)
         with np.errstate(all="ignore"):
-            squares = xx.scaled(np.where(usable, of_squares - 2 * power, 0))
-        return cls(counts[:, SCORED], x, squares, power, usable)._checked()
+            squares = xx.scaled(np.where(usable & ~zero, of_squares - 2 * power, 0))
+        return cls(counts[:, SCORED], x, squares, power, constant, zero, usable)._checked()
 
     def over(self, power: int) -> Plain:
         """The same over one power of two."""
@@ -195,31 +202,40 @@ class Plain:
         shifts = np.where(usable, self.power - power, 0)
         with np.errstate(all="ignore"):
             x, xx = self.x.scaled(shifts), self.xx.scaled(2 * shifts)
-        return Plain(self.rows, x, xx, np.where(usable, power, 0), usable)._checked()
+        return replace(self, x=x, xx=xx, power=np.where(usable, power, 0), usable=usable)._checked()
 
     def _checked(self) -> Plain:
         large = (np.abs(self.x.high) > _SMALLEST_PLAIN) & (self.xx.high > _SMALLEST_PLAIN)
-        return replace(self, usable=self.usable & large)
+        return replace(self, usable=self.usable & (large | self.zero))
 
     def __sub__(self, part: Plain) -> Plain:
         """The rows that are not in a part; both are over the same power."""
         rows = self.rows - part.rows
         usable = self.usable & part.usable & (rows > 1)
-        return Plain(rows, self.x - part.x, self.xx - part.xx, part.power, usable)
-
-    @property
-    def centred(self) -> Doubled:
-        """N sum(x^2) - sum(x)^2, over 4**power."""
-        return Doubled.of(self.rows) * self.xx - self.x * self.x
+        unknown = np.zeros(len(rows), dtype=np.bool_)
+        return Plain(rows, self.x - part.x, self.xx - part.xx, part.power, unknown, unknown, usable)
 
     def mean(self) -> tuple[Floats, Truths]:
         """The means, and where they are sure."""
-        return rounded_quotient(self.x, Doubled.of(self.rows), self.power)
+        return self._zero_where(self.zero, *rounded_quotient(self.x, Doubled.of(self.rows), self.power))
+
+    def total(self) -> tuple[Floats, Truths]:
+        """The sums, and where they are sure."""
+        return self._zero_where(self.zero, *rounded_quotient(self.x, Doubled.of(1.0), self.power))
+
+    def variance_over(self, divisor: Doubled) -> tuple[Floats, Truths]:
+        """N sum(x^2) - sum(x)^2 over some numbers, and where it is sure."""
+        centred = Doubled.of(self.rows) * self.xx - self.x * self.x
+        return self._zero_where(self.constant, *rounded_quotient(centred, divisor, 2 * self.power))
 
     def mean_variance(self) -> tuple[Floats, Truths]:
-        """The variances of the means, and where they are sure."""
+        """The variances of the means, NaN where there is a single row, and where they are sure."""
         n = Doubled.of(self.rows)
-        return rounded_quotient(self.centred, n * n * Doubled.of(self.rows - 1), 2 * self.power)
+        found, sure = self.variance_over(n * n * Doubled.of(self.rows - 1))
+        return np.where(self.rows == 1, np.nan, found), sure
+
+    def _zero_where(self, where: Truths, found: Floats, sure: Truths) -> tuple[Floats, Truths]:
+        return np.where(where, 0.0, found), sure | where
 
 
 _MOST_POWER = 350
@@ -227,7 +243,7 @@ _SMALLEST_PLAIN = 2.0**-100
 
 
 def plain_summaries(sums: Sums, plain: Plain, confidence: float) -> tuple[dict[str, npt.NDArray[np.generic]], Truths]:
-    """Return what `summary_of` gives for each group of a slice by name, and for which groups it holds.
+    """Return what `summary_of` gives for each group by name, masked where None, and for which groups it holds.
 
     Args:
         sums, plain: the slice.
@@ -236,8 +252,8 @@ def plain_summaries(sums: Sums, plain: Plain, confidence: float) -> tuple[dict[s
     with np.errstate(all="ignore"):
         n = Doubled.of(plain.rows)
         mean, sure = plain.mean()
-        total, total_sure = rounded_quotient(plain.x, Doubled.of(1.0), plain.power)
-        variance, variance_sure = rounded_quotient(plain.centred, n * n, 2 * plain.power)
+        total, total_sure = plain.total()
+        variance, variance_sure = plain.variance_over(n * n)
         squared, squared_sure = plain.mean_variance()
         error = np.sqrt(squared)
         width = reaches(plain.rows - 1, confidence) * error
@@ -249,9 +265,9 @@ def plain_summaries(sums: Sums, plain: Plain, confidence: float) -> tuple[dict[s
             "mean": mean,
             "sum": total,
             "std": np.sqrt(variance),
-            "std_error": error,
-            "ci_low": mean - width,
-            "ci_high": mean + width,
+            "std_error": np.ma.masked_invalid(error),
+            "ci_low": np.ma.masked_invalid(mean - width),
+            "ci_high": np.ma.masked_invalid(mean + width),
             "min": sums.extremes[:, 0],
             "max": sums.extremes[:, 1],
             "freedom": plain.rows - 1,

@@ -23,12 +23,12 @@ def filled(
     """Return columns whose unsure entries are those of exact results, and which groups have a result at all.
 
     Args:
-        found: for each name [groups].
+        found: for each name [groups], masked where there is no number.
         sure: bool [groups].
         exact: returns the result of a group, whose attributes are the names, or None.
     """
-    arrays = {name: np.array(values) for name, values in found.items()}
-    masks = {name: np.zeros(len(sure), dtype=np.bool_) for name in found}
+    arrays = {name: np.array(np.ma.getdata(values)) for name, values in found.items()}
+    masks = {name: np.array(np.ma.getmaskarray(values)) for name, values in found.items()}
     present = np.ones(len(sure), dtype=np.bool_)
     for group in np.flatnonzero(~sure).tolist():
         one = exact(group)

@@ -218,7 +218,8 @@ class CellResults:
         squared = self._squared_skewness(number)
         if squared is None:
             return numbers, sure
-        return {**numbers, "heavy_tail": are_heavy_tailed(squared, plain.rows.astype(np.float64))}, sure
+        heavy = are_heavy_tailed(squared, plain.rows.astype(np.float64))
+        return {**numbers, "heavy_tail": np.ma.array(heavy, mask=np.ma.getmaskarray(numbers["std_error"]))}, sure
 
     def plain_contrasts(self, number: int, *, complement: bool) -> tuple[Mapping[str, Any], Any] | None:
         """The contrasts of all groups of a slice by name, and for which they hold; None where there are no such."""
