@@ -31,7 +31,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from lossops.kernels.accumulate import product_terms, weighted_terms
-from lossops.kernels.exact import DIGIT_BITS, DIGITS, EXPONENT_BIAS, raise_top, top_of, two_product
+from lossops.kernels.exact import DIGIT_BITS, DIGITS, EXPONENT_BIAS, bits_of, raise_top, top_of, two_product
 from lossops.kernels.jit import inline, jit
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
 
 _SINGLE, _DOUBLE = 5, 8  # lanes of a column of float64, and of one of pairs of them
 _VECTOR = 8  # float64 that are handled together
-_BLOCK = 64  # rows; their records fit the first cache
+_BLOCK = 128  # rows; their records fit the first cache
 _SMALLEST, _LARGEST = 1e-100, 1e300  # windows are laid out for terms between
 _LARGEST_ROOT = 1e150
 MOST_ROWS = 1 << 26
@@ -229,45 +229,45 @@ def _scales(tops: Any) -> Any:
 
 @inline
 def _buffers(columns: int, width: int) -> Any:
-    """What a block takes: terms, rests, bad rows, records."""
+    """What a block takes: terms, rests, what is lost of each row, records."""
     return (
         np.zeros((columns, _BLOCK)),
         np.zeros((columns, _BLOCK)),
-        np.empty(_BLOCK, dtype=np.bool_),
+        np.empty(_BLOCK),
         np.zeros((_BLOCK, width)),
     )
 
 
 @inline
-def _mark(values: Any, rows: int, scale: float, bad: Any) -> None:
-    """Mark the rows whose value is not a multiple of 1 / scale; one that is far below it underflows to 0."""
+def _note_lost(values: Any, rows: int, scale: float, lost: Any) -> None:
+    """Add to each row what its value has below 1 / scale; all of it where that is so large that it underflows to 0."""
     unit = 1.0 / scale
     for j in range(rows):
-        bad[j] |= np.trunc(values[j] * scale) * unit != values[j]
+        lost[j] += abs(np.trunc(values[j] * scale) * unit - values[j])
 
 
 @inline
-def _are_bad(high: Any, low: Any, rows: int, kind: Any, scales: Any, bad: Any) -> bool:
-    """Mark the rows that reach below the last lane of a column, and say whether any row of the block is bad."""
-    found = False
+def _is_any_lost(high: Any, low: Any, rows: int, kind: Any, scales: Any, lost: Any) -> bool:
+    """Add to each row what it has below the last lane of any column, and say whether any row of the block has some."""
+    found = np.uint64(0)
     for column in range(high.shape[0]):
-        _mark(high[column], rows, scales[column, kind[column] - 1], bad)
+        _note_lost(high[column], rows, scales[column, kind[column] - 1], lost)
         if kind[column] == _DOUBLE:
-            _mark(low[column], rows, scales[column, _DOUBLE - 1], bad)
+            _note_lost(low[column], rows, scales[column, _DOUBLE - 1], lost)
     for j in range(rows):
-        found |= bad[j]
-    return found
+        found |= bits_of(lost[j])  # of numbers that are not negative, which compiles to vector instructions
+    return found != np.uint64(0)
 
 
 @inline
 def _set_aside(
-    high: Any, low: Any, bad: Any, rows: int, tail: int, records: Any, start: int, odd: Any, count: int
+    high: Any, low: Any, lost: Any, rows: int, tail: int, records: Any, start: int, odd: Any, count: int
 ) -> int:
-    """Take the bad rows of a block out of it, and return how many there are so far.
+    """Take the rows of a block that have lost something out of it, and return how many there are so far.
 
     Args:
         high, low: float64 [columns, block], terms and their rests; changed in place.
-        bad: bool [block].
+        lost: float64 [block].
         rows: of the block.
         tail: where the count is in a record, or its last lane; magnitudes come after it.
         records: float64 [block, width], changed in place.
@@ -275,7 +275,7 @@ def _set_aside(
         odd: int64 [all rows], gets the places of these rows after ``count`` others.
     """
     for j in range(rows):
-        if bad[j]:
+        if lost[j] != 0.0:
             high[:, j] = low[:, j] = 0.0
             records[j, tail] = 0.0
             records[j, tail + 1 :] = -math.inf
@@ -314,26 +314,27 @@ def add_plain(losses: Any, reasons: Any, clipped: Any, groups: Any, totals: Any,
     size = _largest(losses, reasons, _LARGEST_ROOT)
     tops = np.array([_top(size), _top(size * size)])
     scales = _scales(tops)
-    high, low, bad, records = _buffers(2, totals.shape[1])
+    high, low, lost, records = _buffers(2, totals.shape[1])
     target, source, step, count = totals.ctypes.data, records.ctypes.data, 8 * totals.shape[1], 0
     for start in range(0, losses.shape[0], _BLOCK):
         rows = min(_BLOCK, losses.shape[0] - start)
         for j in range(rows):
             loss, asked = losses[start + j], reasons[start + j] == 0
             fits = asked & (abs(loss) <= size)
-            bad[j] = asked & (not fits)
+            lost[j] = 1.0 if asked & (not fits) else 0.0
             high[0, j] = loss if fits else 0.0
             records[j, _PLAIN_TAIL] = (1.0 if fits else 0.0) + (CLIPPED if clipped[start + j] & fits else 0.0)
             records[j, _PLAIN_TAIL + 1] = loss + 0.0 if fits else -math.inf
             records[j, _PLAIN_TAIL + 2] = 0.0 - loss if fits else -math.inf
         for j in range(rows):
             high[1, j], low[1, j] = two_product(high[0, j], high[0, j])
-        if _are_bad(high, low, rows, _PLAIN_LANES, scales, bad):
-            count = _set_aside(high, low, bad, rows, _PLAIN_TAIL, records, start, odd, count)
+        if _is_any_lost(high, low, rows, _PLAIN_LANES, scales, lost):
+            count = _set_aside(high, low, lost, rows, _PLAIN_TAIL, records, start, odd, count)
         _lay(high, low, rows, _PLAIN_LANES, _PLAIN_FIRSTS, scales, records)
         for number in range(groups.shape[0]):
+            own = groups[number, start : start + rows]
             for j in range(rows):
-                _add_plain(target + step * groups[number, start + j], source + step * j)
+                _add_plain(target + step * own[np.uint64(j)], source + step * j)
     return count, tops
 
 
@@ -345,7 +346,7 @@ def add_weighted(losses: Any, weights: Any, reasons: Any, clipped: Any, groups: 
     bounds = (product, product * size, most, most * most, product * most, product * product)
     tops = np.array([_top(bound) for bound in bounds])
     scales = _scales(tops)
-    high, low, bad, records = _buffers(6, totals.shape[1])
+    high, low, lost, records = _buffers(6, totals.shape[1])
     target, source, step, count = totals.ctypes.data, records.ctypes.data, 8 * totals.shape[1], 0
     for start in range(0, losses.shape[0], _BLOCK):
         rows = min(_BLOCK, losses.shape[0] - start)
@@ -363,15 +364,16 @@ def add_weighted(losses: Any, weights: Any, reasons: Any, clipped: Any, groups: 
             records[j, _WEIGHTED_TAIL] = (1.0 if fits else 0.0) + (CLIPPED if clipped[start + j] & fits else 0.0)
             records[j, _WEIGHTED_TAIL + 1] = loss if asked else -math.inf
             records[j, _WEIGHTED_TAIL + 2] = 0.0 - loss if asked else -math.inf
-            bad[j] = asked & (not fits)
+            lost[j] = 1.0 if asked & (not fits) else 0.0
             if not fits:
                 high[:, j] = low[:, j] = 0.0
-        if _are_bad(high, low, rows, _WEIGHTED_LANES, scales, bad):
-            count = _set_aside(high, low, bad, rows, _WEIGHTED_TAIL, records, start, odd, count)
+        if _is_any_lost(high, low, rows, _WEIGHTED_LANES, scales, lost):
+            count = _set_aside(high, low, lost, rows, _WEIGHTED_TAIL, records, start, odd, count)
         _lay(high, low, rows, _WEIGHTED_LANES, _WEIGHTED_FIRSTS, scales, records)
         for number in range(groups.shape[0]):
+            own = groups[number, start : start + rows]
             for j in range(rows):
-                _add_weighted(target + step * groups[number, start + j], source + step * j)
+                _add_weighted(target + step * own[np.uint64(j)], source + step * j)
     return count, tops
 
 
@@ -392,7 +394,7 @@ def add_products(losses: Any, baselines: Any, weights: Any, reasons: Any, groups
     bound = min(size * most * (other * most), _LARGEST)
     tops = np.array([_top(bound)])
     scales = _scales(tops)
-    high, low, bad, records = _buffers(1, totals.shape[1])
+    high, low, lost, records = _buffers(1, totals.shape[1])
     target, source, step, count = totals.ctypes.data, records.ctypes.data, 8 * totals.shape[1], 0
     for start in range(0, losses.shape[0], _BLOCK):
         rows = min(_BLOCK, losses.shape[0] - start)
@@ -401,15 +403,16 @@ def add_products(losses: Any, baselines: Any, weights: Any, reasons: Any, groups
             product, rest = product_terms(losses[i], baselines[i], weights[i] if weighted else 1.0)
             asked = reasons[i] == 0
             fits = asked & (abs(product) <= bound)
-            bad[j] = asked & (not fits)
+            lost[j] = 1.0 if asked & (not fits) else 0.0
             high[0, j], low[0, j] = (product, rest) if fits else (0.0, 0.0)
             records[j, _PRODUCT_TAIL + 1] = records[j, _PRODUCT_TAIL + 2] = abs(product) if fits else 0.0
-        if _are_bad(high, low, rows, _PRODUCT_LANES, scales, bad):
-            count = _set_aside(high, low, bad, rows, _PRODUCT_TAIL, records, start, odd, count)
+        if _is_any_lost(high, low, rows, _PRODUCT_LANES, scales, lost):
+            count = _set_aside(high, low, lost, rows, _PRODUCT_TAIL, records, start, odd, count)
         _lay(high, low, rows, _PRODUCT_LANES, _PRODUCT_FIRSTS, scales, records)
         for number in range(groups.shape[0]):
+            own = groups[number, start : start + rows]
             for j in range(rows):
-                _add_product(target + step * groups[number, start + j], source + step * j)
+                _add_product(target + step * own[np.uint64(j)], source + step * j)
     return count, tops
 
 
