@@ -249,14 +249,14 @@ def _note_lost(values: Any, rows: int, scale: float, lost: Any) -> None:
 @inline
 def _is_any_lost(high: Any, low: Any, rows: int, kind: Any, scales: Any, lost: Any) -> bool:
     """Add to each row what it has below the last lane of any column, and say whether any row of the block has some."""
-    found = np.uint64(0)
+    found: Any = np.uint64(0)
     for column in range(high.shape[0]):
         _note_lost(high[column], rows, scales[column, kind[column] - 1], lost)
         if kind[column] == _DOUBLE:
             _note_lost(low[column], rows, scales[column, _DOUBLE - 1], lost)
     for j in range(rows):
         found |= bits_of(lost[j])  # of numbers that are not negative, which compiles to vector instructions
-    return found != np.uint64(0)
+    return bool(found != np.uint64(0))
 
 
 @inline
