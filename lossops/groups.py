@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import overload
 
@@ -33,6 +33,8 @@ NULL: Part = (2, 0)
 OTHER: Part = (3, 0)
 REST: GroupKey = (OTHER,)  # all rows that a pass is not about, also where the slice has other axes
 _MOST_NUMBERS = 1 << 62
+_MOST_DIGITS = 76
+_MOST_PARTS = 4  # for each group, beyond which parts are looked through for those that do not occur
 
 
 def numbered(codes: Sequence[Integers], sizes: Sequence[int]) -> tuple[Integers, Integers]:
@@ -100,6 +102,12 @@ class Parts(Sequence[Part]):
         places[order.astype(np.int64)] = np.arange(len(self))
         return places
 
+    def taken(self, places: Integers) -> Parts:
+        """Some parts, at increasing places."""
+        values = len(self.values)
+        ranks = tuple(self.ranks[place - values] for place in places[places >= values].tolist())
+        return Parts(self.values.take(pa.array(places[places < values])), ranks)
+
     def equals(self, other: Parts) -> bool:
         """Whether these are the same parts in the same places."""
         return self is other or (self.ranks == other.ranks and self.values.equals(other.values))
@@ -138,8 +146,8 @@ def _common(kinds: Sequence[pa.DataType]) -> pa.DataType:
     found = set(kinds)
     if len(found) < 2:
         return next(iter(found), pa.string())
-    if all(types.is_integer(kind) for kind in found):
-        return pa.decimal128(20)
+    if all(types.is_integer(kind) or types.is_decimal(kind) for kind in found):
+        return pa.decimal256(_MOST_DIGITS, max(getattr(kind, "scale", 0) for kind in found))
     numbers = all(types.is_integer(kind) or types.is_floating(kind) for kind in found)
     return pa.float64() if numbers else pa.string()
 
@@ -193,6 +201,15 @@ class Keys(Sequence[GroupKey]):
         by_axis = [[parts[code] for code in column] for parts, column in columns]
         keys = zip(*by_axis, strict=True) if by_axis else [()] * len(self.codes)
         return (*keys, REST) if self.has_rest else tuple(keys)
+
+    def compact(self) -> Keys:
+        """The same keys, without most parts that no group has: a file may have far more values than a batch of it."""
+        axes, columns = list(self.axes), list(self.codes.T)
+        for number, (parts, codes) in enumerate(zip(self.axes, self.codes.T, strict=True)):
+            if len(parts) > _MOST_PARTS * max(len(codes), 1):
+                found, columns[number] = np.unique(codes, return_inverse=True)
+                axes[number] = parts.taken(found)
+        return self if axes == list(self.axes) else replace(self, axes=tuple(axes), codes=np.stack(columns, axis=1))
 
     @property
     def order(self) -> Integers:

@@ -102,7 +102,7 @@ def _score_rows(pairing: Pairing, tables: Tables, layout: Layout, rows: int, wat
     return State(
         tuple(
             GroupTable(
-                grouping.keys,
+                grouping.keys.compact(),
                 {cell: found[number] for cell, found in sums.items()},
                 {cell: added[number] for cell, added in units.items()},
                 {cell: counted[number] for cell, counted in histograms.items()},

@@ -69,7 +69,13 @@ class Stack:
 
     @classmethod
     def of(cls, groups: Sequence[Integers], sizes: Sequence[int]) -> Stack:
-        """Number the groups of slices through."""
+        """Number the groups of slices through; there are at most `lossops.kernels.lanes.MOST_ROWS` rows.
+
+        Raises:
+            ValueError: there are more.
+        """
+        if groups and len(groups[0]) > lanes.MOST_ROWS:
+            raise ValueError(f"{len(groups[0])} rows at once; allowed: at most {lanes.MOST_ROWS}")
         copies = tuple(_FEW if size <= _FEW else 1 for size in sizes)
         numbers = np.empty((len(groups), len(groups[0]) if groups else 0), dtype=np.int32)
         start = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,8 @@ def test_keys_are_stored_as_they_are(given_tables: tuple[int, list[tuple[list[Gr
         (pa.array([1, 2], pa.int64()), pa.array([2.0, 2.5]), [1.0, 2.0, 2.5]),
         (pa.array([1, 2], pa.int64()), pa.array(["2", "a"]), ["1", "2", "a"]),
         (pa.array(["a"]), pa.array([], pa.int64()), ["a"]),
+        (pa.array([Decimal("1.5")]), pa.array([Decimal("1.50"), Decimal(20)]), [Decimal("1.50"), Decimal(20)]),
+        (pa.array([2**64 - 1], pa.uint64()), pa.array([-1], pa.int64()), [2**64 - 1, -1]),
     ],
 )
 def test_values_of_unlike_columns_are_united(one: pa.Array, other: pa.Array, expected: list[Any]) -> None:
@@ -107,3 +110,19 @@ def test_parts_of_a_column_keep_their_kind() -> None:
     """Values as Python has them, then what is no value."""
     parts: list[Part] = [(0, "b"), NULL, (0, "a"), NAN]
     assert list(Parts.of(parts)) == [(0, "b"), (0, "a"), NULL, NAN]
+
+
+@given(tables_of_keys())
+def test_compact_keys_are_the_same_keys(given_tables: tuple[int, list[tuple[list[GroupKey], bool]]]) -> None:
+    """Also where columns have a thousand values more than occur, which are dropped."""
+    axes, tables = given_tables
+    keys, rest = tables[0]
+    found = keys_of(keys, axes, has_rest=rest)
+    assert found.compact() == found
+    more = [Parts(pa.array([*map(str, range(1000))]), (NULL[0], OTHER[0]))] * axes
+    codes = np.array([[7 * place + axis for axis in range(axes)] for place in range(len(keys))], dtype=np.int64)
+    codes[:1] = 1001  # which is no value
+    loose = Keys(tuple(more), codes.reshape(len(keys), axes), rest)
+    compact = loose.compact()
+    assert list(compact) == list(loose)
+    assert all(len(parts) <= len(keys) for parts in compact.axes)
