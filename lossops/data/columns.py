@@ -273,11 +273,11 @@ def encoded(column: pa.Array) -> pa.DictionaryArray:
         return column
     if values.null_count or len(values.unique()) < len(values):
         return column.dictionary_decode().dictionary_encode()
-    if len(values) >= _LARGE:
+    if len(values) >= _MANY and values.nbytes <= _MOST_BYTES:
         _DISTINCT.append(values)
     return column
 
 
 # Dictionaries that were found distinct: files repeat theirs in every row group, and comparing is cheap.
 _DISTINCT: deque[pa.Array] = deque(maxlen=4)
-_LARGE = 1 << 10
+_MANY, _MOST_BYTES = 1 << 10, 1 << 24

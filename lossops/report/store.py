@@ -223,7 +223,7 @@ def _publish_in_place(storage: fs.FileSystem, final: str, tables: Mapping[str, p
         partial = {_MANIFEST: f".{_MANIFEST}.partial"}
         _write(storage, final, tables, ((partial.get(name, name), text) for name, text in texts()))
         storage.move(f"{final}/.{_MANIFEST}.partial", f"{final}/{_MANIFEST}")
-    except OSError:
+    except Exception:  # of the storage, or of the page, which is made meanwhile
         with suppress(OSError):
             storage.delete_dir(final)
         raise

@@ -12,8 +12,10 @@ from pathlib import Path
 import fsspec
 import pyarrow as pa
 import pytest
+from pyarrow import fs
 
 import lossops
+from lossops.data.storage import open_storage
 from lossops.errors import InputError, RunError
 from lossops.report import SCHEMAS, publish
 from tests.datasets import write_shards
@@ -125,3 +127,18 @@ def test_output_url_has_the_manifest_last() -> None:
     files = fsspec.filesystem("memory")
     created = {Path(name).name: files.created(name) for name in files.ls("/reports/name/run", detail=False)}
     assert max(created, key=lambda name: created[name]) == "run.json"
+
+
+@pytest.mark.parametrize("where", ["folder", "memory"])
+def test_a_page_that_cannot_be_made_leaves_nothing(tmp_path: Path, where: str) -> None:
+    """It is made while tables are written."""
+
+    def page() -> str:
+        raise ValueError("no page")
+
+    output = str(tmp_path) if where == "folder" else "memory://no-page"
+    with pytest.raises(ValueError, match="no page"):
+        publish(output, "name", "run", TABLES, {"run_id": "run"}, page)
+    storage, root = open_storage(output)
+    left = storage.get_file_info(fs.FileSelector(f"{root.rstrip('/')}/name", recursive=True, allow_not_found=True))
+    assert [entry.path for entry in left if entry.type == fs.FileType.File] == []
