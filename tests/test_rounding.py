@@ -49,7 +49,7 @@ def of_group(numbers: dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]], g
     return {key: None if values[group] is np.ma.masked else values[group] for key, values in numbers.items()}
 
 
-@pytest.mark.parametrize("groups", [1, 60, 2000, 9000])
+@pytest.mark.parametrize("groups", [1, 60, 4000])
 @pytest.mark.parametrize("name", LOSSES)
 def test_summaries_are_those_of_exact_integers(name: str, groups: int) -> None:
     """Every number of every group that is sure."""
@@ -65,7 +65,7 @@ def test_summaries_are_those_of_exact_integers(name: str, groups: int) -> None:
 
 
 @pytest.mark.parametrize("complement", [False, True])
-@pytest.mark.parametrize("groups", [1, 60, 2000, 9000])
+@pytest.mark.parametrize("groups", [1, 60, 4000])
 @pytest.mark.parametrize("name", LOSSES)
 def test_contrasts_are_those_of_exact_integers(name: str, groups: int, complement: bool) -> None:
     """Every number of every group that is sure; without a usable overall, none is."""
