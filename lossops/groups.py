@@ -22,7 +22,7 @@ from pyarrow import types
 
 from lossops.kernels.dense import dense
 
-__all__ = ["NAN", "NULL", "OTHER", "REST", "GroupKey", "Keys", "Part", "Parts", "numbered"]
+__all__ = ["NAN", "NULL", "OTHER", "REST", "GroupKey", "Keys", "Part", "Parts", "numbered", "plain_values"]
 
 Part = tuple[int, object]
 GroupKey = tuple[Part, ...]

@@ -90,8 +90,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _words(folder: Path, name: str) -> list[str]:
-    ids = sorted(path.name for path in (folder / "reports" / "nightly").iterdir())
-    return [*LOSSOPS, *(word.format(first=ids[1], last=ids[-1]) for word in _COMMANDS[name])]
+    # By when they began: ids of runs within a second do not tell.
+    runs = [json.loads(path.read_text()) for path in (folder / "reports" / "nightly").glob("*/run.json")]
+    ids = [run["run_id"] for run in sorted(runs, key=lambda run: run["started"])]
+    return [*LOSSOPS, *(word.format(first=ids[0], last=ids[-1]) for word in _COMMANDS[name])]
 
 
 def _in_terminal(words: list[str], folder: Path, environment: Mapping[str, str], columns: int = 80) -> str:
