@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lossops.curves import curve_points
 from lossops.errors import ConfigError, RunError, shown
 from lossops.report.curve_plot import curve_plot
-from lossops.report.drawing import Plot, draw, draw_png
+from lossops.report.images import as_png, on_white
 
 __all__ = ["check_picture", "write_curves"]
 
@@ -35,19 +34,13 @@ def write_curves(names: Sequence[str], path: str) -> None:
         ConfigError: a loss is unknown or cannot be drawn.
         RunError: the file cannot be written.
     """
-    spec = curve_plot(curve_points(names))
-    drawn = draw_png(spec) if Path(path).suffix.lower() == ".png" else _drawn_svg(spec, names)
-    if drawn is None:
-        raise RunError("the picture could not be drawn: the renderer of vl-convert-python ended")
+    picture = curve_plot(curve_points(names))
+    about = "The loss over the prediction on the left, its slope on the right."
+    if Path(path).suffix.lower() == ".png":
+        drawn = as_png(picture)
+    else:
+        drawn = on_white(picture, f"Curves of {', '.join(names)}", about).encode()
     try:
         Path(path).write_bytes(drawn)
     except OSError as error:
         raise RunError(f"could not write {path}: {error.strerror}") from error
-
-
-def _drawn_svg(spec: Mapping[str, Any], names: Sequence[str]) -> bytes | None:
-    plot = Plot(
-        spec, f"Curves of {', '.join(names)}", "The loss over the prediction on the left, its slope on the right."
-    )
-    found = draw([plot]).get(plot)
-    return None if found is None else found.encode()

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lossops.report import SCHEMAS, Report
-from lossops.report.drawing import draw_png
+from lossops.report.images import as_png
 from lossops.report.selection import (
     Row,
     gates_in_order,
@@ -71,11 +71,10 @@ def worst_slices_picture(report: Report) -> tuple[str, str] | None:
     for row in overall(report):
         pair = (row["model"], row["loss"])
         rows, _ = worst_slices(report, *pair, _DRAWN)
-        spec = worst_slices_plot(report, pair, rows) if rows else None
-        drawn = None if spec is None else draw_png(spec)
-        if drawn is not None:
+        picture = worst_slices_plot(report, pair, rows) if rows else None
+        if picture is not None:
             told = f"Worst slices of {', '.join(map(_cell, pair))}, with {level(report)} intervals"
-            return f"data:image/png;base64,{b64encode(drawn).decode()}", told
+            return f"data:image/png;base64,{b64encode(as_png(picture)).decode()}", told
     return None
 
 

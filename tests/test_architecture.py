@@ -74,7 +74,7 @@ THIRD_PARTY = {
     "statistics": {"numpy", "scipy"},
     "ledger": {"numpy"},
     "data": {"numpy", "pyarrow", "fsspec"},
-    "report": {"jinja2", "pyarrow"},
+    "report": {"jinja2", "pyarrow", "vl_convert"},
     "documents": {"yaml"},
     "config": {"pydantic"},
     "tasks": {"numpy", "pyarrow"},
@@ -139,7 +139,7 @@ def test_every_dependency_is_used_bounded_and_explained() -> None:
     used = {module.partition(".")[0] for path in MODULES for module in imports(path)}
     names = {"pyyaml": "yaml", "vl-convert-python": "vl_convert"}
     # Held back or pulled in for Prefect and Dask, which do not pin them to what works.
-    indirect = {"fastapi", "dask", "vl_convert"}  # the last one in a process of its own
+    indirect = {"fastapi", "dask"}
     assert {names.get(name, name) for name in lines} - indirect == used - set(sys.stdlib_module_names) - {
         "lossops",
         "flows",

@@ -11,7 +11,6 @@ from lossops.attempts import ShardRecord
 from lossops.engine.threads import threads_of
 from lossops.plan import Plan
 from lossops.progress import Cluster, Log, Progress
-from lossops.report.drawing import get_ready_to_draw
 from lossops.runs import Scores, score_with
 
 __all__ = ["Cluster", "Progress", "Scores", "ShardRecord", "score"]
@@ -38,7 +37,6 @@ def score(
         InputError: a shard is damaged or changed, holds what the config forbids, or cannot be read by a worker.
         RunError: the cluster is out of reach, runs other versions, a worker keeps dying, or rows are unaccounted for.
     """
-    get_ready_to_draw()  # the report's plots; this takes as long as small data
     cluster = plan.config.cluster
     if cluster is None or (cluster.address is None and cluster.workers is None):
         with threads_of(cluster) as threads:

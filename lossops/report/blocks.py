@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate, takewhile
 from typing import Any, ClassVar, Literal
 
-from lossops.report.drawing import Plot
 from lossops.report.selection import number, printable
 
 __all__ = [
@@ -150,13 +149,13 @@ class Figure:
 
     Args:
         heading: what it is of; text of the user's.
-        plot: the drawing; None if nothing of it can be drawn.
+        plot: an ``svg`` element; None if nothing can be drawn.
         caption: how it is read.
         table: its numbers, if they are not in a table of the section.
     """
 
     heading: Sequence[str]
-    plot: Plot | None
+    plot: str | None
     caption: str = ""
     table: Table | None = None
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lossops.report.blocks import Block, Column, Figure, Gallery, Note, Table, within
-from lossops.report.drawing import plot_of
 from lossops.report.history import MOVED, OVERALL, History, first_moves, moves
 from lossops.report.lines import line_plot
+from lossops.report.svg import plot_of
 
 __all__ = ["history_blocks"]
 

@@ -1,20 +1,20 @@
-"""Labels of plots: short, one line, and none like another."""
+"""Labels of plots: short, one line, with room for them in any font."""
 
 from __future__ import annotations
 
+import math
 import unicodedata
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 
 from lossops.report.selection import printable
 
-__all__ = ["label_axis", "numbered", "short"]
+__all__ = ["count_texts", "number_texts", "short", "width_of"]
 
 _LABEL = 32  # letters
-_LETTER = 7.8  # their width in a wide font: the renderer has other fonts than whoever reads the page
-_DIGITS = 5
-_LABEL_OF = f"slice(datum.label, {_DIGITS})"  # without the number that keeps labels apart
+_LETTER = 7.8  # their width in a wide font: fonts of readers differ
+_DIGITS, _MOST_DIGITS = 6, 18  # of a number, if it needs no more
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 
 def _columns(letter: str) -> int:
@@ -35,12 +35,28 @@ def _first(text: str, columns: int) -> str:
     return text[: sum(end <= columns for end in ends)]
 
 
-def label_axis(data: Sequence[Mapping[str, Any]], label: str = "label") -> dict[str, Any]:
-    """An axis of labels, with room for them in any font."""
-    longest = max(sum(map(_columns, one[label][_DIGITS:])) for one in data)
-    return {"labelExpr": _LABEL_OF, "minExtent": 10 + _LETTER * longest, "domain": False, "ticks": False}
+def width_of(labels: Iterable[str]) -> float:
+    """Pixels that the longest of some labels may take."""
+    return _LETTER * max((sum(map(_columns, label)) for label in labels), default=0)
 
 
-def numbered(number: int, text: str) -> str:
-    """A label that no other has, also where two are cut to the same letters."""
-    return f"{number:0{_DIGITS}d}{short(text)}"
+def number_texts(values: Sequence[float]) -> list[str]:
+    """Numbers on an axis: six digits, or more where they are so close that these would not tell them apart."""
+    near = min((abs(two - one) for one, two in pairwise(values)), default=math.inf) / 100
+    ways = ([f"{value:.{digits}g}" for value in values] for digits in range(_DIGITS, _MOST_DIGITS))
+    told = (texts for texts in ways if all(abs(float(t) - v) <= near for t, v in zip(texts, values, strict=True)))
+    return [_short_power(text) for text in next(told, map(repr, values))]
+
+
+def _short_power(text: str) -> str:
+    digits, _, power = text.partition("e")
+    return f"{digits}e{int(power)}" if power else digits
+
+
+def count_texts(values: Sequence[float]) -> list[str]:
+    """Counts on an axis, such as 20k."""
+    places = [min(max(math.floor(math.log10(v) / 3), 0), len(_PREFIXES) - 1) if v else 0 for v in values]
+    return [
+        f"{_short_power(f'{value / 1000**place:.{_DIGITS}g}')}{_PREFIXES[place]}"
+        for value, place in zip(values, places, strict=True)
+    ]

@@ -2,54 +2,89 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from lossops.report.plots import ACCENT, NUMBERS, Row, Spec, styled
+from lossops.report.axes import Axis, across, linear, padded, room_across, room_down, up
+from lossops.report.plots import ACCENT, Row, framed, is_finite
+from lossops.report.svg import Picture, element, path, points
 
 __all__ = ["line_plot"]
 
 _WIDTH, _HEIGHT = 380, 150
-_DAY = 86_400_000  # milliseconds
+_BESIDE = 36  # half of a date
+_MINUTE, _HOUR, _DAY, _WEEK = 60, 3600, 86_400, 604_800
 _SHORT = 4 * _DAY  # within which the time of day matters
+_MONDAY = 4 * _DAY  # the first one after the epoch
+_EVERY = (
+    *(_MINUTE * times for times in (1, 5, 15, 30)),
+    *(_HOUR * times for times in (1, 3, 6, 12)),
+    *(_DAY, 2 * _DAY, _WEEK, 2 * _WEEK, 30 * _DAY, 91 * _DAY, 182 * _DAY, 365 * _DAY),
+)
+_MOST = 4  # labels, roughly
 
 
-def line_plot(rows: Sequence[Row], moments: Sequence[datetime]) -> Spec | None:
-    """Means over time with a band of their intervals; None if no row has a mean.
+def line_plot(rows: Sequence[Row], moments: Sequence[datetime]) -> Picture | None:
+    """Means over time with a band of their intervals; None if no row has a mean that can be drawn.
 
     Args:
         rows: with ``mean``, ``ci_low`` and ``ci_high``.
         moments: of the rows, in order; shown as their clocks do.
     """
-    data = [_point(row, moment) for row, moment in zip(rows, moments, strict=True) if _is_finite(row["mean"])]
-    if not data:
+    shown = [(_clock(moment), row) for row, moment in zip(rows, moments, strict=True) if is_finite(row, "mean")]
+    if not shown:
         return None
-    is_long = data[-1]["at"] - data[0]["at"] > _SHORT
-    by_day = all(one["at"] % _DAY == 0 for one in data)
-    label = "%Y-%m-%d" if is_long or by_day else "%m-%d %H:%M"
-    ticks = {"interval": "day", "step": 1} if by_day and not is_long else 3
-    room = {"tickCount": ticks, "labelOverlap": True, "labelSeparation": 14, "labelFlush": False}
-    axis = {**room, "grid": False, "labelExpr": f"utcFormat(datum.value, '{label}')"}
-    across = {"field": "at", "type": "temporal", "scale": {"type": "utc"}, "title": None, "axis": axis}
-    down = {"type": "quantitative", "title": None, "scale": {"zero": False}, "axis": NUMBERS}
-    value = {"x": across, "y": {"field": "value", **down}}
-    band = {"x": across, "y": {"field": "low", **down}, "y2": {"field": "high"}}
-    layers = [
-        {"mark": {"type": "area", "color": ACCENT, "opacity": 0.2}, "encoding": band},
-        {"mark": {"type": "line", "color": ACCENT, "strokeWidth": 2}, "encoding": value},
-        {"mark": {"type": "circle", "color": ACCENT, "opacity": 1, "size": 30}, "encoding": value},
+    ends = [_ends(row) for _, row in shown]
+    down = linear([end for pair in ends for end in pair], _HEIGHT, 0)
+    if down is None:
+        return None
+    times = _times([at for at, _ in shown])
+    places = [times.scale(at) for at, _ in shown]
+    lows, highs = ([(x, down(pair[end])) for x, pair in zip(places, ends, strict=True)] for end in (0, 1))
+    means = [(x, down(row["mean"])) for x, (_, row) in zip(places, shown, strict=True)]
+    axis = Axis(down, down.ticks())
+    parts = [
+        *(across(times, _HEIGHT), up(axis, _WIDTH)),
+        path(f"{points(lows + highs[::-1])}Z", fill=ACCENT, opacity=0.2),
+        path(points(means), fill="none", stroke=ACCENT, stroke_width=2),
+        *(element("circle", cx=x, cy=y, r=3, fill=ACCENT) for x, y in means),
     ]
-    return styled({"width": _WIDTH, "height": _HEIGHT, "data": {"values": data}, "layer": layers})
+    return framed(_WIDTH, _HEIGHT, *parts, left=max(room_down(axis), _BESIDE), right=_BESIDE, below=room_across(times))
 
 
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+def _clock(moment: datetime) -> float:
+    """Seconds of what a clock shows, whatever its zone."""
+    return moment.replace(tzinfo=UTC).timestamp()
 
 
-def _point(row: Row, moment: datetime) -> Spec:
-    # The renderer knows no time zones but its own and UTC, so the clock of the run is taken for one of UTC.
-    at = int(moment.replace(tzinfo=UTC).timestamp() * 1000)
-    ends = (row["ci_low"], row["ci_high"]) if _is_finite(row["ci_low"]) and _is_finite(row["ci_high"]) else (None, None)
-    low, high = (row["mean"] if end is None else end for end in ends)
-    return {"at": at, "value": row["mean"], "low": low, "high": high}
+def _ends(row: Row) -> tuple[float, float]:
+    return (row["ci_low"], row["ci_high"]) if is_finite(row, "ci_low", "ci_high") else (row["mean"], row["mean"])
+
+
+def _times(moments: Sequence[float]) -> Axis:
+    first, last = min(moments), max(moments)
+    by_day = all(at % _DAY == 0 for at in moments)
+    shape = "%Y-%m-%d" if by_day or last - first > _SHORT else "%m-%d %H:%M"
+
+    def texts(found: Sequence[float]) -> list[str]:
+        return [datetime.fromtimestamp(at, UTC).strftime(shape) for at in found]
+
+    span = last - first
+    years = _EVERY[-1] * (1 + span // (_MOST * _EVERY[-1]))
+    every = next((one for one in _EVERY if span <= _MOST * one), years)
+    found = _round_moments(first, last, max(every, _DAY) if by_day else every) if span else [first]
+    return Axis(padded(first, last, 0, _WIDTH), [at for at in found if first <= at <= last], texts, grid=False)
+
+
+def _round_moments(first: float, last: float, every: float) -> list[float]:
+    """Moments that a clock or calendar would have lines for."""
+    if every > 2 * _WEEK:
+        return _months(first, last, max(1, round(every / (30.4 * _DAY))))
+    start = _MONDAY if every >= _WEEK else 0
+    return [start + every * place for place in range(int((first - start) // every), int((last - start) // every) + 1)]
+
+
+def _months(first: float, last: float, step: int) -> list[float]:
+    start, end = (datetime.fromtimestamp(at, UTC) for at in (first, last))
+    numbers = range((12 * start.year + start.month - 1) // step * step, 12 * end.year + end.month, step)
+    return [datetime(one // 12, one % 12 + 1, 1, tzinfo=UTC).timestamp() for one in numbers]

@@ -1,21 +1,20 @@
 """``report.html``: one file that shows a report, with nothing to load from anywhere.
 
-Everything in it that comes from data is text: the template escapes it, plots are checked, and the page's policy allows
-no script and no style but the two that are written here.
+Everything in it that comes from data is text: the template and `lossops.report.svg` escape it, and the page's policy
+allows no script and no style but the two that are written here.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lossops.report.blocks import FIRST_ROWS, Block, Gallery, Note, cell_text, whole
-from lossops.report.drawing import Drawings, Plot
+from lossops.report.blocks import FIRST_ROWS, Block, Note, cell_text, whole
 from lossops.report.history import History
 from lossops.report.sections import overall_table, sections
 from lossops.report.selection import hidden_text, level, overall, printable
@@ -32,49 +31,39 @@ _PAIRS = 4  # of model and loss, whose worst slices a notebook shows
 def render_page(report: Report, history: History | None = None) -> str:
     """Return the page of a report, and of the runs before it: the same for the same reports."""
     style, script = (_own(name) for name in ("page.css", "page.js"))
-    found = []
-    with Drawings() as drawings:
-        for section in sections(report, history):
-            found.append(section)
-            drawings.add(_plots(section))
-        return str(
-            _environment()
-            .get_template("page.html")
-            .render(
-                run=report.run,
-                verdict=verdict(report),
-                sections=found,
-                drawings=drawings,
-                intervals=_intervals(report),
-                hidden=hidden_text(report),
-                style=style,
-                script=script,
-                policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-                "base-uri 'none'; form-action 'none'",
-            )
+    return str(
+        _environment()
+        .get_template("page.html")
+        .render(
+            run=report.run,
+            verdict=verdict(report),
+            sections=list(sections(report, history)),
+            intervals=_intervals(report),
+            hidden=hidden_text(report),
+            style=style,
+            script=script,
+            policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+            "base-uri 'none'; form-action 'none'",
         )
+    )
 
 
 def render_fragment(report: Report) -> str:
     """Return what a notebook shows of a report: an element with styles of its own, without a script."""
-    blocks = list(_in_short(report))
-    with Drawings() as drawings:
-        drawings.add(_plots(blocks))
-        return str(
-            _environment()
-            .get_template("fragment.html")
-            .render(
-                run=report.run,
-                path=report.path,
-                verdict=verdict(report),
-                blocks=blocks,
-                drawings=drawings,
-                intervals=_intervals(report),
-                style=_own("fragment.css"),
-                # Of several reports in one notebook each has elements of its own.
-                prefix=f"lossops-{report.run.get('run_id', '')}-",
-            )
+    return str(
+        _environment()
+        .get_template("fragment.html")
+        .render(
+            run=report.run,
+            path=report.path,
+            verdict=verdict(report),
+            blocks=list(_in_short(report)),
+            intervals=_intervals(report),
+            style=_own("fragment.css"),
+            # Of several reports in one notebook each has elements of its own.
+            prefix=f"lossops-{report.run.get('run_id', '')}-",
         )
+    )
 
 
 def _in_short(report: Report) -> Iterator[Block]:
@@ -84,11 +73,6 @@ def _in_short(report: Report) -> Iterator[Block]:
     if len(pairs) > FIRST_ROWS:
         yield Note(f"{len(pairs) - FIRST_ROWS:,} more pairs of model and loss are in losses.")
     yield from worst_slices_of(report, pairs[:_PAIRS], _PAIRS)
-
-
-def _plots(blocks: Iterable[Block]) -> Iterator[Plot]:
-    figures = (figure for block in blocks if isinstance(block, Gallery) for figure in block.figures)
-    return (figure.plot for figure in figures if figure.plot is not None)
 
 
 @cache

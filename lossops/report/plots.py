@@ -1,4 +1,4 @@
-"""What the plots of a report look like: Vega-Lite specifications of rows that are chosen already.
+"""What the plots of a report look like, drawn from rows that are chosen already.
 
 Colours are custom properties of the page, so that one drawing does for light, dark and paper.
 """
@@ -9,110 +9,129 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lossops.report.labels import label_axis, numbered, short
+from lossops.report.axes import (
+    INK,
+    Axis,
+    Scale,
+    across,
+    from_zero,
+    linear,
+    logarithmic,
+    names_across,
+    names_down,
+    powers,
+    room_across,
+    room_down,
+    symmetric,
+    up,
+)
+from lossops.report.labels import count_texts, short, width_of
+from lossops.report.svg import Picture, element, group, line, rect, words
 
 __all__ = [
     "ACCENT",
-    "INK",
-    "NUMBERS",
-    "Spec",
+    "Row",
     "calibration_plot",
     "dot_plot",
+    "framed",
     "heat_map",
     "histogram_plot",
+    "is_finite",
     "ledger_plot",
-    "styled",
 ]
 
 Row = Mapping[str, Any]
-Spec = dict[str, Any]
 
 _WIDTH = 270  # of what is drawn, without labels
 _STEP = 20
-ACCENT, INK, _LINE = "var(--accent)", "currentColor", "var(--line)"
+_EDGE = 8  # around everything
+ACCENT = "var(--accent)"
 _REASONS = [f"var(--reason-{number})" for number in range(12)]
-_TEXT = {"labelColor": INK, "titleColor": INK, "labelFontSize": 13, "titleFontSize": 13, "titleFontWeight": "normal"}
-_CONFIG: Spec = {
-    "background": "transparent",
-    "aria": False,
-    "font": "sans-serif",
-    "view": {"stroke": None},
-    "axis": {**_TEXT, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE, "labelLimit": 0},
-    "legend": {**_TEXT, "labelLimit": 0, "columnPadding": 45, "symbolStrokeWidth": 0},
-    "title": {"color": INK, "fontSize": 12, "anchor": "start", "fontWeight": "normal"},
-}
-NUMBERS = {"tickCount": 4, "labelOverlap": True, "labelSeparation": 14, "labelExpr": "format(datum.value, '~g')"}
-_COUNTS = {**NUMBERS, "labelExpr": "format(datum.value, '~s')"}
-_TITLED = {"minExtent": 36}  # room for numbers in any font beside the title of an axis that goes up
-_ONCE: Spec = {"values": [{}]}  # data of a mark that is drawn once, not for each row
+_DASHED: dict[str, str | float] = {"stroke": INK, "stroke_dasharray": "4,3", "opacity": 0.7}
+_SMALLEST, _LARGEST = 16, 170  # areas of dots, in pixels
+_LEGEND_LINE = 20
 
 
-def styled(content: Spec) -> Spec:
-    """A specification that looks like the page."""
-    return {**content, "config": _CONFIG}
-
-
-def _finite(row: Row, *names: str) -> bool:
+def is_finite(row: Row, *names: str) -> bool:
+    """Whether a row has these numbers."""
     return all(row[name] is not None and math.isfinite(row[name]) for name in names)
 
 
-def _scale(values: Sequence[float], *, zero: bool) -> Spec:
-    """A linear scale, or one that leaves out no power of ten where values spread over many."""
-    positive = [value for value in values if value > 0]
-    wide = not zero and len(positive) == len(values) and positive and max(positive) > 1000 * min(positive)
-    return {"type": "log"} if wide else {"zero": zero, "nice": False, "padding": 10}
+def framed(
+    width: float, height: float, *content: str, left: float = 0, right: float = 0, above: float = 0, below: float = 0
+) -> Picture:
+    """A picture of content of a size, with room beside it."""
+    whole = left + width + right + 2 * _EDGE, above + height + below + 2 * _EDGE
+    return Picture(*whole, group(left + _EDGE, above + _EDGE, *content))
+
+
+def _dot(x: float, y: float, area: float) -> str:
+    return element("circle", cx=x, cy=y, r=math.sqrt(area / math.pi), fill=ACCENT)
+
+
+def _areas(rows: Sequence[Row], name: str) -> list[float]:
+    most = max((row[name] for row in rows), default=0) or 1
+    return [_SMALLEST + (_LARGEST - _SMALLEST) * row[name] / most for row in rows]
+
+
+def _bar(start: tuple[float, float], end: tuple[float, float]) -> str:
+    return line(start, end, stroke=ACCENT, stroke_width=2)
 
 
 def dot_plot(
-    rows: Sequence[Row], value: str, label: str, title: str, *, size: str | None = None, line: float | None = None
-) -> Spec | None:
-    """Dots with intervals, a line for each row, in the order of the rows; None if no row has a value.
+    rows: Sequence[Row], value: str, label: str, title: str, *, size: str | None = None, marked: float | None = None
+) -> Picture | None:
+    """Dots with intervals, a line for each row, in the order of the rows; None if no row has a value that can be drawn.
 
     Args:
         rows: of a table with `value`, ``ci_low`` and ``ci_high``.
         value, label: the columns of the dots and their labels.
         title: what the axis shows.
         size: the column that the area of a dot stands for.
-        line: where a dashed line is drawn to compare with.
+        marked: where a dashed line is drawn to compare with.
     """
-    shown = [row for row in rows if _finite(row, value)]
+    shown = [row for row in rows if is_finite(row, value)]
     if not shown:
         return None
-    data = [_dot(number, row, value, label, size) for number, row in enumerate(shown)]
-    ends = [one[end] for one in data for end in ("value", "low", "high") if one.get(end) is not None]
-    scale = _scale(ends + ([line] if line is not None else []), zero=line == 0)
-    across = {"type": "quantitative", "title": title, "scale": scale, "axis": NUMBERS}
-    down = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": label_axis(data)}
-    dots: Spec = {"x": {"field": "value", **across}, "y": down}
-    if size:
-        scale = {"range": [16, 170], "zero": True}
-        dots["size"] = {"field": "size", "type": "quantitative", "scale": scale, "legend": None}
-    layers = [
-        {"mark": {"type": "rule", "color": ACCENT, "strokeWidth": 2}, "encoding": _ends(across, down)},
-        {"mark": {"type": "circle", "color": ACCENT, "opacity": 1, "size": 60}, "encoding": dots},
-    ]
-    return styled({"width": _WIDTH, "height": {"step": _STEP}, "data": {"values": data}, "layer": _lined(layers, line)})
+    if marked is not None and not math.isfinite(marked):
+        marked = None
+    with_ends = [row for row in shown if is_finite(row, "ci_low", "ci_high")]
+    ends = [row[value] for row in shown] + [row[end] for row in with_ends for end in ("ci_low", "ci_high")]
+    axis = _axis_of(ends if marked is None else [*ends, marked], title, zero=marked == 0)
+    if axis is None:
+        return None
+    height, names = _STEP * len(shown), [short(row[label]) for row in shown]
+    middles = [_STEP * (place + 0.5) for place in range(len(shown))]
+    parts = [across(axis, height), names_down(zip(middles, names, strict=True))]
+    if marked is not None:
+        parts.append(line((axis.scale(marked), 0), (axis.scale(marked), height), **_DASHED))
+    for middle, row in zip(middles, shown, strict=True):
+        if is_finite(row, "ci_low", "ci_high"):
+            parts.append(_bar((axis.scale(row["ci_low"]), middle), (axis.scale(row["ci_high"]), middle)))
+    areas = _areas(shown, size) if size else [60.0] * len(shown)
+    parts += [_dot(axis.scale(row[value]), *one) for row, *one in zip(shown, middles, areas, strict=True)]
+    left = 10 + width_of(names)
+    return framed(_WIDTH, height, *parts, left=left, right=_beyond(axis), below=room_across(axis))
 
 
-def _dot(number: int, row: Row, value: str, label: str, size: str | None) -> Spec:
-    one = {"label": numbered(number, row[label]), "value": row[value], "size": row[size] if size else None}
-    return {**one, "low": row["ci_low"], "high": row["ci_high"]} if _finite(row, "ci_low", "ci_high") else one
+def _axis_of(values: Sequence[float], title: str, *, zero: bool) -> Axis | None:
+    """A linear axis, or one that leaves out no power of ten where values spread over many."""
+    positive = [value for value in values if value > 0]
+    if not zero and len(positive) == len(values) and max(positive) > 1000 * min(positive):
+        scale = logarithmic(min(positive), max(positive), 0, _WIDTH)
+        return Axis(scale, powers(scale.low, scale.high), title=title)
+    straight = linear(values, 0, _WIDTH, zero=zero)
+    return None if straight is None else Axis(straight, straight.ticks(), title=title)
 
 
-def _ends(across: Spec, down: Spec) -> Spec:
-    return {"x": {"field": "low", **across}, "x2": {"field": "high"}, "y": down}
-
-
-def _lined(layers: list[Spec], line: float | None) -> list[Spec]:
-    if line is None or not math.isfinite(line):
-        return layers
-    mark = {"type": "rule", "color": INK, "strokeDash": [4, 3], "opacity": 0.7}
-    return [{"data": _ONCE, "mark": mark, "encoding": {"x": {"datum": line, "type": "quantitative"}}}, *layers]
+def _beyond(axis: Axis) -> float:
+    """Pixels that the last label of an axis may take behind its end."""
+    return max((place + width_of([text]) / 2 - axis.scale.end for place, text in axis.labels[-1:]), default=0) + 4
 
 
 def heat_map(
     cells: Mapping[tuple[int, int], float], down: Sequence[str], across: Sequence[str], columns: Sequence[str]
-) -> Spec:
+) -> Picture:
     """Mean losses of two columns crossed: the stronger the colour, the larger the mean.
 
     Args:
@@ -120,70 +139,61 @@ def heat_map(
         down, across: labels of the places.
         columns: the names of both columns; the first goes down.
     """
-    data = [
-        {"y": numbered(one, down[one]), "x": numbered(two, across[two]), "value": value}
+    rows, names = ([short(name) for name in labels] for labels in (down, across))
+    step, high = max(14, min(90, _WIDTH // len(names))), 22
+    low, most = min(cells.values()), max(cells.values())
+    width, height = step * len(names), high * len(rows)
+    parts = [
+        rect(step * two, high * one, step, high, **_shade(value, low, most), stroke="var(--back)")
         for (one, two), value in sorted(cells.items())
     ]
-    step = max(14, min(90, _WIDTH // len(across)))
-    legend = {
-        "title": "mean loss",
-        "orient": "top",
-        "symbolFillColor": ACCENT,
-        "symbolType": "square",
-        "labelExpr": NUMBERS["labelExpr"],
-        "values": [min(cells.values()), max(cells.values())],
-    }
-    opacity = {"field": "value", "type": "quantitative", "scale": {"range": [0.15, 1], "zero": False}, "legend": legend}
-    encoding = {
-        "x": {**_place("x", columns[1]), "axis": _side_by_side(label_axis(data, "x"), step)},
-        "y": {**_place("y", columns[0]), "axis": label_axis(data, "y")},
-        "opacity": opacity,
-    }
-    mark = {"type": "rect", "color": ACCENT, "stroke": "var(--back)", "strokeWidth": 1}
-    size = {"width": {"step": step}, "height": {"step": 22}}
-    return styled({**size, "data": {"values": data}, "mark": mark, "encoding": encoding})
-
-
-def _place(field: str, title: str) -> Spec:
-    return {"field": field, "type": "nominal", "sort": "ascending", "title": short(title)}
-
-
-def _side_by_side(names: Spec, step: int) -> Spec:
-    """Labels below a plot: upright if they are short enough."""
-    return {**names, "labelAngle": 0, "minExtent": 0} if names["minExtent"] <= step else names
-
-
-def calibration_plot(rows: Sequence[Row]) -> Spec:
-    """Mean label beside mean prediction of each bin, with the diagonal on which both are equal."""
-    names = ("mean_prediction", "mean_label", "ci_low", "ci_high", "rows")
-    data = [{name: row[name] for name in names} for row in rows]
-    scale, axis = {"domain": [0, 1]}, {**NUMBERS, "tickCount": 5}
-    across = {
-        "field": "mean_prediction",
-        "type": "quantitative",
-        "title": "mean prediction",
-        "scale": scale,
-        "axis": axis,
-    }
-    down = {"type": "quantitative", "title": "mean label", "scale": scale, "axis": {**axis, **_TITLED}}
-    line = {"type": "line", "color": INK, "strokeDash": [4, 3], "opacity": 0.7, "strokeWidth": 1}
-    ends = [{"mean_prediction": end, "mean_label": end} for end in (0, 1)]
-    size = {"field": "rows", "type": "quantitative", "scale": {"range": [16, 170], "zero": True}, "legend": None}
-    layers: list[Spec] = [
-        {"data": {"values": ends}, "mark": line, "encoding": {"x": across, "y": {"field": "mean_label", **down}}},
-        {
-            "mark": {"type": "rule", "color": ACCENT, "strokeWidth": 2},
-            "encoding": {"x": across, "y": {"field": "ci_low", **down}, "y2": {"field": "ci_high"}},
-        },
-        {
-            "mark": {"type": "circle", "color": ACCENT, "opacity": 1},
-            "encoding": {"x": across, "y": {"field": "mean_label", **down}, "size": size},
-        },
+    upright = width_of(names) > step
+    parts += [
+        names_down((high * (place + 0.5), name) for place, name in enumerate(rows)),
+        names_across([(step * (place + 0.5), name) for place, name in enumerate(names)], height, upright=upright),
     ]
-    return styled({"width": _WIDTH, "height": _WIDTH, "data": {"values": data}, "layer": layers})
+    room = 10 + width_of(names) if upright else 26
+    parts.append(words(width / 2, height + room + 8, short(columns[1])))
+    left = 10 + width_of(rows)
+    parts.append(words(-left - 10, height / 2, short(columns[0]), upright=True))
+    legend, needed = _shades(low, most)
+    parts.append(group(0, -48, legend))
+    right = max(needed - width, 0)
+    return framed(width, height, *parts, left=left + 20, right=right, above=54, below=room + 20)
 
 
-def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: str) -> Spec | None:
+def _shade(value: float, low: float, high: float) -> dict[str, str | float]:
+    part = 1.0 if low == high else value / high if math.isinf(high - low) else (value - low) / (high - low)
+    return {"fill": ACCENT, "fill_opacity": 0.15 + 0.85 * min(max(part, 0.0), 1.0)}
+
+
+def _shades(low: float, high: float) -> tuple[str, float]:
+    """A legend of two lines, and how wide it is."""
+    parts, x = [words(0, 8, "mean loss", "start")], 0.0
+    for value in (low, high) if low != high else (low,):
+        text = f"{value:.6g}"
+        parts += [rect(x, 22, 12, 12, **_shade(value, low, high)), words(x + 18, 28, text, "start")]
+        x += 18 + width_of([text]) + 20
+    return "".join(parts), max(x, width_of(["mean loss"]))
+
+
+def calibration_plot(rows: Sequence[Row]) -> Picture:
+    """Mean label beside mean prediction of each bin, with the diagonal on which both are equal."""
+    x, y = Scale(0, 1, 0, _WIDTH), Scale(0, 1, _WIDTH, 0)
+    wide, high = (Axis(one, one.ticks(5), title=f"mean {what}") for one, what in ((x, "prediction"), (y, "label")))
+    parts = [across(wide, _WIDTH), up(high, _WIDTH), line((x(0), y(0)), (x(1), y(1)), **_DASHED)]
+    shown = [row for row in rows if is_finite(row, "mean_prediction", "mean_label")]
+    for row, area in zip(shown, _areas(shown, "rows"), strict=True):
+        place = x.within(row["mean_prediction"])
+        if is_finite(row, "ci_low", "ci_high"):
+            parts.append(_bar((place, y.within(row["ci_low"])), (place, y.within(row["ci_high"]))))
+        parts.append(_dot(place, y.within(row["mean_label"]), area))
+    return framed(
+        _WIDTH, _WIDTH, *parts, left=room_down(high), right=_beyond(wide), above=_EDGE, below=room_across(wide)
+    )
+
+
+def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: str) -> Picture | None:
     """Rows by loss, in bins of equal relative width; None if no bin can be drawn.
 
     Args:
@@ -194,35 +204,31 @@ def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: s
     shown, smallest = _drawn(rows)
     if not shown:
         return None
-    logarithmic = all(row["low"] > 0 for row in shown)
-    heights = [_height(row, smallest, logarithmic=logarithmic) for row in shown]
-    data = [{"low": row["low"], "high": row["high"], "height": one} for row, one in zip(shown, heights, strict=True)]
-    scale: Spec = {"type": "log", "nice": False} if logarithmic else {"type": "symlog", "constant": smallest}
-    axis = {**NUMBERS, "grid": False, "values": _ticks(max(shown[0]["low"], smallest), shown[-1]["high"])}
-    across = {"type": "quantitative", "title": title, "scale": scale, "axis": axis}
-    down = {"field": "height", "type": "quantitative", "title": "rows per doubling", "axis": {**_COUNTS, **_TITLED}}
-    bars = {"x": {"field": "low", **across}, "x2": {"field": "high"}, "y": down, "y2": {"datum": 0}}
-    layers: list[Spec] = [{"mark": {"type": "rect", "color": ACCENT}, "encoding": bars}]
-    layers += [_quantile(*one) for one in quantiles.items() if shown[0]["low"] <= one[1] <= shown[-1]["high"]]
-    return styled({"width": 420, "height": 180, "data": {"values": data}, "layer": layers})
+    width, height = 420, 180
+    low, high = shown[0]["low"], shown[-1]["high"]
+    scale = logarithmic(low, high, 0, width) if low > 0 else symmetric(low, high, 0, width, smallest)
+    tops = [_height(row, scale) for row in shown]
+    wide = Axis(scale, powers(max(low, smallest), high), title=title, grid=False)
+    upward = from_zero(max(tops), height, 0)
+    counts = Axis(upward, upward.ticks(), count_texts, title="rows per doubling")
+    parts = [across(wide, height), up(counts, width)]
+    for row, top in zip(shown, tops, strict=True):
+        start, end = scale(row["low"]), scale(row["high"])
+        parts.append(rect(start, upward(top), end - start, height - upward(top), fill=ACCENT))
+    right = _beyond(wide)
+    for name, value in quantiles.items():
+        if low <= value <= high:
+            place, text = scale(value), short(name)
+            parts += [line((place, 0), (place, height), stroke=INK, stroke_dasharray="4,3")]
+            # above the bars, on which it could not be read
+            parts += [words(place - 1, -9, text, "start")]
+            right = max(right, place + width_of([text]) - width)
+    return framed(width, height, *parts, left=room_down(counts), right=right, above=16, below=room_across(wide))
 
 
-def _height(row: Row, smallest: float, *, logarithmic: bool) -> float:
+def _height(row: Row, scale: Scale) -> float:
     """Rows per width on the axis, whose unit is a doubling: bins are of unequal width there, areas are to be equal."""
-    low, high = ((math.log(end) if logarithmic else _symlog(end / smallest)) for end in (row["low"], row["high"]))
-    return float(row["rows"] * math.log(2) / (high - low))
-
-
-def _symlog(value: float) -> float:
-    return math.copysign(math.log1p(abs(value)), value)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers for an axis that multiplies: powers of ten, and of few of them also 2 and 5 times each."""
-    first, last = math.floor(math.log10(low)), min(math.ceil(math.log10(high)), 308) if high > 0 else 0
-    powers = range(first, last + 1, max(1, (last - first) // 7))
-    found = [times * 10.0**power for power in powers for times in ((1, 2, 5) if last - first < 3 else (1,))]
-    return [tick for tick in found if low <= tick <= high]
+    return float(row["rows"] * math.log(2) / (scale.bent(row["high"]) - scale.bent(row["low"])))
 
 
 def _drawn(rows: Sequence[Row]) -> tuple[list[Row], float]:
@@ -230,7 +236,7 @@ def _drawn(rows: Sequence[Row]) -> tuple[list[Row], float]:
 
     Also returns the size of a loss at which that tail begins.
     """
-    shown = [row for row in rows if _finite(row, "low", "high") and row["low"] < row["high"]]
+    shown = [row for row in rows if is_finite(row, "low", "high") and row["low"] < row["high"]]
     floor = max((row["rows"] for row in shown), default=0) / 200
     largest = max((_size(row) for row in shown), default=0.0)
     ends = [abs(end) for row in shown if row["rows"] >= floor for end in (row["low"], row["high"]) if end]
@@ -242,23 +248,7 @@ def _size(row: Row) -> float:
     return float(max(abs(row["low"]), abs(row["high"])))
 
 
-def _quantile(name: str, value: float) -> Spec:
-    across = {"datum": value, "type": "quantitative"}
-    text = {
-        "type": "text",
-        "text": short(name),
-        "align": "left",
-        "dx": -1,
-        "dy": -2,
-        "color": INK,
-        "fontSize": 12,
-        "baseline": "bottom",  # above the bars, on which it could not be read
-    }
-    rule = {"mark": {"type": "rule", "color": INK, "strokeDash": [4, 3]}, "encoding": {"x": across}}
-    return {"data": _ONCE, "layer": [rule, {"mark": text, "encoding": {"x": across, "y": {"value": 0}}}]}
-
-
-def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], reasons: Sequence[str], title: str) -> Spec:
+def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], reasons: Sequence[str], title: str) -> Picture:
     """One bar for each dataset, model and loss, stacked from the rows of each reason.
 
     Args:
@@ -266,24 +256,37 @@ def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], reasons: 
         reasons: all that have a colour, in order, also where other plots use them.
         title: what the axis shows.
     """
+    width, step, thick = 340, 24, 14
+    height, names = step * len(bars), [short(label) for label, _ in bars]
+    order = {reason: place for place, reason in enumerate(reasons)}
+    colour = {reason: _REASONS[place % len(_REASONS)] for reason, place in order.items()}
+    scale = from_zero(max(1, *(sum(rows for _, rows in parts) for _, parts in bars)), 0, width)
+    axis = Axis(scale, scale.ticks(), count_texts, title=title)
+    middles = [step * (place + 0.5) for place in range(len(bars))]
+    drawn = [across(axis, height), names_down(zip(middles, names, strict=True))]
+    for middle, (_, parts) in zip(middles, bars, strict=True):
+        so_far = 0
+        for reason, rows in sorted(parts, key=lambda part: order[part[0]]):
+            start, end = scale(so_far), scale(so_far + rows)
+            drawn.append(rect(start, middle - thick / 2, end - start, thick, fill=colour[reason]))
+            so_far += rows
     used = {reason for _, parts in bars for reason, _ in parts}
-    colour = {reason: _REASONS[place % len(_REASONS)] for place, reason in enumerate(reasons) if reason in used}
-    order = {reason: number for number, reason in enumerate(reasons)}
-    data = [
-        {"bar": numbered(number, label), "reason": reason, "rows": rows, "order": order[reason]}
-        for number, (label, parts) in enumerate(bars)
-        for reason, rows in parts
-    ]
-    axis = _COUNTS
-    encoding = {
-        "x": {"field": "rows", "type": "quantitative", "stack": "zero", "title": title, "axis": axis},
-        "y": {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": label_axis(data, "bar")},
-        "color": {
-            "field": "reason",
-            "scale": {"domain": list(colour), "range": list(colour.values())},
-            "legend": {"title": None, "orient": "bottom", "columns": 2, "symbolType": "square"},
-        },
-        "order": {"field": "order", "type": "quantitative"},
-    }
-    mark = {"type": "bar", "height": 14}
-    return styled({"width": 340, "height": {"step": 24}, "data": {"values": data}, "mark": mark, "encoding": encoding})
+    legend = [(reason, colour[reason]) for reason in reasons if reason in used]
+    wide, room = room_across(axis), _LEGEND_LINE * -(-len(legend) // 2) + 8
+    drawn.append(group(0, height + wide + 8, _colours(legend)))
+    left, right = 10 + width_of(names), max(_beyond(axis), _colours_width(legend) - width)
+    return framed(width, height, *drawn, left=left, right=right, below=wide + room)
+
+
+def _colours(legend: Sequence[tuple[str, str]]) -> str:
+    """Squares with words in two columns."""
+    second = 18 + width_of(reason for reason, _ in legend) + 24
+    parts = []
+    for place, (reason, colour) in enumerate(legend):
+        x, y = second * (place % 2), _LEGEND_LINE * (place // 2)
+        parts += [rect(x, y, 12, 12, fill=colour), words(x + 18, y + 6, reason, "start")]
+    return "".join(parts)
+
+
+def _colours_width(legend: Sequence[tuple[str, str]]) -> float:
+    return (18 + width_of(reason for reason, _ in legend)) * min(len(legend), 2) + 24 * (len(legend) > 1)

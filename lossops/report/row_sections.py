@@ -9,9 +9,9 @@ from typing import Any
 
 from lossops.report import plots
 from lossops.report.blocks import Block, Code, Column, Facts, Figure, Gallery, Note, Table, left_out, values, within
-from lossops.report.drawing import plot_of
 from lossops.report.selection import Row, is_overall, number
 from lossops.report.store import Report
+from lossops.report.svg import plot_of
 
 __all__ = ["hardest", "ledger", "what_was_run"]
 

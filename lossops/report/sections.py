@@ -8,7 +8,6 @@ from typing import Any
 
 from lossops.report import plots
 from lossops.report.blocks import Block, Cells, Column, Figure, Gallery, Note, Section, Table, left_out, values, within
-from lossops.report.drawing import plot_of
 from lossops.report.history import History
 from lossops.report.history_section import history_blocks
 from lossops.report.labels import short
@@ -23,6 +22,7 @@ from lossops.report.slice_sections import (
     worst_slices_of,
 )
 from lossops.report.store import Report
+from lossops.report.svg import plot_of
 from lossops.report.tables import quantile_name
 
 __all__ = ["overall_table", "sections"]
@@ -105,8 +105,8 @@ def _overall(report: Report) -> Iterator[Block]:
 
 
 def _means(report: Report, loss: str, rows: list[dict[str, Any]]) -> Figure:
-    spec = plots.dot_plot(rows, "mean", "model", mean_title(rows[0]))
-    return Figure((loss,), plot_of(spec, f"Mean {loss} of each model", _says(report)))
+    picture = plots.dot_plot(rows, "mean", "model", mean_title(rows[0]))
+    return Figure((loss,), plot_of(picture, f"Mean {loss} of each model", _says(report)))
 
 
 def _says(report: Report) -> str:
@@ -156,10 +156,10 @@ def _calibration(report: Report) -> Iterator[Block]:
         alike.setdefault((model, tuple(values(own, *names))), []).append(loss)
     for place, ((model, cells), losses) in enumerate(list(alike.items())[:PAIRS]):
         own = [row for row in rows if (row["model"], row["loss"]) == (model, losses[0])]
-        spec = plots.calibration_plot([row for row in own if row["bin"] is not None])
+        picture = plots.calibration_plot([row for row in own if row["bin"] is not None])
         name, about = f"Calibration of {', '.join([model, *losses])}", "Mean label beside mean prediction in bins."
         table = Table(f"t-calibration-{place}", "Bins of the prediction", columns, cells, folded=True)
-        figures.append(Figure((model, *losses), plot_of(spec, name, about), _calibration_text(own), table))
+        figures.append(Figure((model, *losses), plot_of(picture, name, about), _calibration_text(own), table))
     if figures:
         yield Gallery(figures)
     yield from left_out(len(alike) - PAIRS, "models and losses", "calibration.parquet")
@@ -187,8 +187,8 @@ def _distribution(report: Report) -> Iterator[Block]:
     for place, pair in enumerate(pairs[:PAIRS]):
         bins = [row for row in rows if (row["model"], row["loss"]) == pair]
         marks = {name: means[pair][name] for name in _quantiles(report) if means[pair][name] is not None}
-        spec = plots.histogram_plot(bins, marks, short(pair[1]))
-        plot = plot_of(spec, f"Losses of {', '.join(pair)}", "Rows by loss; dashed lines are quantiles.")
+        picture = plots.histogram_plot(bins, marks, short(pair[1]))
+        plot = plot_of(picture, f"Losses of {', '.join(pair)}", "Rows by loss; dashed lines are quantiles.")
         cells = values(bins, "low", "high", "rows")
         table = Table(f"t-distribution-{place}", "Rows by loss", columns, cells, folded=True)
         figures.append(Figure(pair, plot, _not_drawn(bins), table))

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 
 from lossops.report import plots
 from lossops.report.blocks import Block, Cells, Column, Figure, Gallery, Heading, Note, Table, left_out, values, within
-from lossops.report.drawing import plot_of
 from lossops.report.history import MOVED
 from lossops.report.labels import short
 from lossops.report.selection import discovered, is_overall, level, overall, slices_of
 from lossops.report.store import Report
+from lossops.report.svg import Picture, plot_of
 from lossops.report.tables import quantile_name
 
 __all__ = ["compared_slices", "crosses", "discovered_slices", "every_slice", "mean_title", "worst_slices_of"]
@@ -63,12 +63,12 @@ def worst_slices_of(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
     others = contrasts_of.filter(pc.equal(report.contrasts["against"], "complement"))
     figures = []
     for number, (pair, rows) in enumerate(shown[:limit]):
-        spec = worst_slices_plot(report, pair, rows)
+        picture = worst_slices_plot(report, pair, rows)
         about = f"Dots are means, lines their {level(report)} intervals, worst first."
         contrasts = _own(others, pair)
         cells = _beside_others(values(rows, "slice", "rows_valid", "mean", *_INTERVALS), contrasts)
         table = Table(f"t-worst-{number}", "The worst slices, beside all other rows", columns, cells, folded=True)
-        plot = plot_of(spec, f"Worst slices of {', '.join(pair)}", about)
+        plot = plot_of(picture, f"Worst slices of {', '.join(pair)}", about)
         figures.append(Figure(pair, plot, _sure_ones(contrasts), table))
     if figures:
         yield Gallery(figures)
@@ -92,10 +92,10 @@ def _sure_ones(contrasts: pa.Table) -> str:
     return f"{told}, {sure.num_rows - above:,} a surely lower one (p < {MOVED:g}, adjusted over the slices)."
 
 
-def worst_slices_plot(report: Report, pair: Pair, rows: Sequence[Mapping[str, Any]]) -> plots.Spec | None:
+def worst_slices_plot(report: Report, pair: Pair, rows: Sequence[Mapping[str, Any]]) -> Picture | None:
     """Dots with intervals for slices of a model and loss, and a line where the mean of all rows is."""
     whole = next(row for row in overall(report) if (row["model"], row["loss"]) == pair)
-    return plots.dot_plot(rows, "mean", "slice", mean_title(whole), size="rows_valid", line=whole["mean"])
+    return plots.dot_plot(rows, "mean", "slice", mean_title(whole), size="rows_valid", marked=whole["mean"])
 
 
 def mean_title(row: Mapping[str, Any]) -> str:
@@ -179,11 +179,11 @@ def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterat
 
 def _differences(pair: Pair, own: pa.Table) -> Figure:
     rows = _surest(own)
-    spec = plots.dot_plot(rows, "difference", "slice", "difference to the baseline", size="rows", line=0.0)
+    picture = plots.dot_plot(rows, "difference", "slice", "difference to the baseline", size="rows", marked=0.0)
     about = "Dots are differences of the same rows, lines their intervals; right of the dashed line the model is worse."
     told = f"The {_DOTS - _BETTER} slices that are most surely worse and the {_BETTER} that are most surely better"
     left = "" if own.num_rows == len(rows) else f"{told}, of {own.num_rows:,}."
-    return Figure(pair, plot_of(spec, f"Difference to the baseline of {', '.join(pair)}", about), left)
+    return Figure(pair, plot_of(picture, f"Difference to the baseline of {', '.join(pair)}", about), left)
 
 
 def _surest(own: pa.Table) -> list[dict[str, Any]]:
@@ -233,12 +233,12 @@ def _found(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
     for pair in dict.fromkeys((row["model"], row["loss"]) for row in rows):
         own = [row for row in rows if (row["model"], row["loss"]) == pair][:_DOTS]
         title = "difference to all other rows, held out"
-        spec = plots.dot_plot(own, "difference", "slice", title, size="held_out_rows", line=0.0)
-        if spec is not None:
+        picture = plots.dot_plot(own, "difference", "slice", title, size="held_out_rows", marked=0.0)
+        if picture is not None:
             about = (
                 "Dots are differences of held-out means, lines their intervals; right of the line the slice is worse."
             )
-            figures.append(Figure(pair, plot_of(spec, f"Slices that were found of {', '.join(pair)}", about)))
+            figures.append(Figure(pair, plot_of(picture, f"Slices that were found of {', '.join(pair)}", about)))
     return figures
 
 
@@ -261,12 +261,12 @@ def _cross(name: str, pair: Pair, own: pa.Table) -> Figure:
     heads = [Column(columns[0], "text"), *(Column(word) for word in words[1])]
     lines = [(word, *line) for word, line in zip(words[0], means, strict=True)]
     drawn = _finite_cells(means)
-    spec = plots.heat_map(drawn, *words, columns) if drawn else None
+    picture = plots.heat_map(drawn, *words, columns) if drawn else None
     left = own.num_rows - sum((one, two) in found for one in down for two in across)
     told = f"Values of the largest slices only: {left:,} slices are left out." if left else ""
     about = "The stronger the colour, the larger the mean loss."
     table = Table(name, f"Mean loss, {both}", heads, lines, folded=True)
-    return Figure((*pair, both), plot_of(spec, f"Mean loss, {both}", about), told, table)
+    return Figure((*pair, both), plot_of(picture, f"Mean loss, {both}", about), told, table)
 
 
 def _finite_cells(means: Sequence[Sequence[float | None]]) -> dict[tuple[int, int], float]:

@@ -12,10 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from flows import cli
-from lossops.curves import curve_points
+from lossops.curves import CurvePoints, curve_points
 from lossops.errors import ConfigError, RunError
 from lossops.losses import CATALOGUE
-from lossops.report.curve_plot import curve_plot
 from tests.formulas import exact_loss
 from tests.strategies import parameter_sets
 
@@ -23,15 +22,11 @@ _SVG = "{http://www.w3.org/2000/svg}"
 _OF_TUTORIALS = ("mean_absolute_error", "mean_squared_error", "smooth_l1")
 
 
-def _drawn(*names: str) -> dict[tuple[str, str], tuple[Any, Any]]:
-    """The data of a picture: predictions and values, by what a panel shows and loss; without what has none."""
-    found: dict[tuple[str, str], tuple[Any, Any]] = {}
-    for panel in curve_plot(curve_points(names))["hconcat"]:
-        value = panel["encoding"]["y"]["title"]
-        for name in names:
-            rows = [row for row in panel["data"]["values"] if row["loss"] == name and row["value"] is not None]
-            found[value, name] = tuple(np.array([row[key] for row in rows]) for key in ("prediction", "value"))
-    return found
+def _known(curve: CurvePoints, value: str) -> tuple[Any, Any]:
+    """Predictions, and the loss or slope there, without what has none."""
+    values = getattr(curve, value)
+    known = np.isfinite(values)
+    return curve.prediction[known], values[known]
 
 
 def _smooth_l1(error: Any) -> Any:
@@ -62,14 +57,14 @@ def _smooth_l1(error: Any) -> Any:
 def test_values_and_slopes_are_those_of_the_formula(
     names: tuple[str, ...], label: float, ends: tuple[float, float], formulas: Any, slopes: Any
 ) -> None:
-    found = _drawn(*names)
-    assert [one.label for one in curve_points(names)] == [label] * len(names)
-    for name, formula, slope in zip(names, formulas, slopes, strict=True):
-        at, values = found["loss", name]
+    curves = curve_points(names)
+    assert [one.label for one in curves] == [label] * len(names)
+    for curve, formula, slope in zip(curves, formulas, slopes, strict=True):
+        at, values = _known(curve, "loss")
         assert len(at) >= 400
         assert values == pytest.approx(formula(at), rel=1e-12, abs=1e-12)
         assert at[[0, -1]] == pytest.approx(ends, abs=0.01)
-        at, values = found["slope", name]
+        at, values = _known(curve, "slope")
         assert len(at) >= 395
         assert values == pytest.approx(slope(at), rel=1e-3, abs=1e-6)
 

@@ -10,14 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pytest
 
-from lossops.errors import RunError
-from lossops.report import Report, open_report, plots
+from lossops.report import Report, open_report
 from lossops.report.blocks import cell_text, whole
-from lossops.report.drawing import Plot, checked, draw
 from lossops.report.page import render_page
 from lossops.report.selection import is_overall, printable
 from tests.report.pages import HOSTILE, REPORTS, Page, page_of, plain, score
@@ -303,32 +300,6 @@ def test_hidden_slices_have_no_numbers(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "inside",
-    [
-        "<script>alert(1)</script>",
-        "<foreignObject/>",
-        "<a/>",
-        '<image width="1"/>',
-        '<path onload="x"/>',
-        '<path href="#x"/>',
-        '<path style="fill: red"/>',
-        '<path fill="url(http://localhost)"/>',
-        '<path xmlns:xlink="http://www.w3.org/1999/xlink" xlink:href="x"/>',
-        '<h:p xmlns:h="http://www.w3.org/1999/xhtml"/>',
-    ],
-)
-def test_a_drawing_of_anything_but_shapes_is_refused(inside: str) -> None:
-    with pytest.raises(RunError, match="a plot was drawn with"):
-        checked(f'<svg xmlns="http://www.w3.org/2000/svg">{inside}</svg>', "name", "about")
-
-
-def test_a_drawing_keeps_its_text_as_text() -> None:
-    drawn = checked('<svg xmlns="http://www.w3.org/2000/svg"><text>&lt;script&gt;</text></svg>', "a < b", "about")
-    assert "<text>&lt;script&gt;</text>" in drawn
-    assert "<title>a &lt; b</title>" in drawn
-
-
 def test_cells() -> None:
     assert [cell_text(1234567, "count"), cell_text(None, "number"), cell_text(-0.5, "percent")] == [
         "1,234,567",
@@ -337,19 +308,3 @@ def test_cells() -> None:
     ]
     assert cell_text("x" * 300, "text") == "x" * 200 + "…"
     assert cell_text("a\u202eb", "text") == printable("a\u202eb") == "a\\x202eb"
-
-
-def test_a_renderer_that_dies_costs_the_plots_and_not_the_report() -> None:
-    """The next plot has a new process."""
-    good = plots.dot_plot([{"slice": "a", "mean": 1.0, "ci_low": 0.5, "ci_high": 2.0}], "mean", "slice", "mean")
-    first, second, third = (Plot(good, name, "about") for name in "abc")
-    assert first in draw([first])
-    (renderer,) = (one for one in psutil.Process().children() if "vl_convert" in " ".join(one.cmdline()))
-    renderer.kill()
-    renderer.wait()
-    assert draw([second]) == {}
-    assert third in draw([third])
-
-
-def test_what_json_cannot_say_is_not_drawn() -> None:
-    assert draw([Plot({"data": {"values": [{"x": math.inf}]}}, "name", "about"), Plot({"mark": 7}, "n", "a")]) == {}
