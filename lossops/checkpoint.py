@@ -142,7 +142,8 @@ class Store:
                 self._storage.create_dir(os.path.dirname(path), recursive=True)
                 self._made.add(digest[:2])
             with self._storage.open_output_stream(partial) as file:
-                file.write(encode(value, _CLASSES))
+                for part in encode(value, _CLASSES):
+                    file.write(part)
             self._storage.move(partial, path)
         except OSError as error:
             self._writing = False

@@ -1,7 +1,8 @@
 """Values to bytes and back, without pickle: what was stored by an earlier run can be damaged, but it is never code.
 
-The bytes are the version of the format, a digest of the rest, and an Arrow IPC stream of one column of array buffers,
-whose metadata holds a JSON tree that says how they hang together.
+The bytes are the version of the format, a digest of the rest, how the rest is compressed and how long it is without
+that, and the rest: the length of a JSON tree that says how everything hangs together, that tree, and then what it
+keeps apart, such as the elements of arrays, one after the other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from typing import Any
@@ -22,61 +23,68 @@ from pyarrow import ipc
 
 __all__ = ["decode", "encode"]
 
-_FORMAT = b"lossops-state-5\n"
-_DIGEST_BYTES = 16
+_FORMAT = b"lossops-state-6\n"
+_DIGEST_BYTES, _LENGTH_BYTES = 16, 8
+_PLAIN, _COMPRESSED = b"-", b"4"
 _LARGE = 1 << 22
-_SCHEMA = pa.schema([pa.field("buffers", pa.large_binary(), nullable=False)])
+Part = bytes | memoryview
 
 
-def encode(value: object, classes: Mapping[str, type]) -> bytes:
-    """Return a value as bytes.
+def encode(value: object, classes: Mapping[str, type]) -> list[Part]:
+    """Return a value as bytes, in parts that follow each other.
 
     Args:
         value: a tree of dataclasses, tuples, lists, mappings, arrays, Arrow columns, numbers, texts, dates and
-            decimals.
+            decimals; arrays are not to change before the parts are of no more use.
         classes: the dataclasses that may occur, by name.
 
     Raises:
         TypeError: something else occurs.
     """
-    buffers: list[bytes] = []
-    tree = json.dumps(_Writer(classes, buffers).node(value)).encode()
-    column = pa.array(buffers, pa.large_binary())
-    sink = pa.BufferOutputStream()
-    # What is small is mostly zeros; what is large is mostly digits, from which compressing takes a fifth.
-    options = ipc.IpcWriteOptions(compression="lz4" if sum(map(len, buffers)) < _LARGE else None)
-    with ipc.new_stream(sink, _SCHEMA.with_metadata({b"tree": tree}), options=options) as writer:
-        writer.write_batch(pa.record_batch([column], schema=_SCHEMA))
-    stream = memoryview(sink.getvalue())
-    return b"".join((_FORMAT, _digest(stream), stream))
+    kept: list[Part] = []
+    tree = json.dumps(_Writer(classes, kept).node(value)).encode()
+    parts = [_length(tree), tree, *kept]
+    size, how = sum(map(len, parts)), _PLAIN
+    if size < _LARGE:  # what is small is mostly zeros; what is large is mostly digits, of which a fifth would be saved
+        parts, how = [pa.compress(b"".join(parts), codec="lz4_raw", asbytes=True)], _COMPRESSED
+    parts = [how, size.to_bytes(_LENGTH_BYTES, "big"), *parts]
+    return [_FORMAT, _digest(parts), *parts]
 
 
 def decode(content: bytes, classes: Mapping[str, type]) -> Any:
-    """Return the value of `encode`.
+    """Return the value of `encode` from its parts together.
 
     Raises:
         ValueError: the bytes are damaged, or of another version.
     """
     start = len(_FORMAT) + _DIGEST_BYTES
-    stream = memoryview(content)[start:]
-    if content[:start] != _FORMAT + _digest(stream):
+    rest = memoryview(content)[start:]
+    if content[:start] != _FORMAT + _digest([rest]):
         raise ValueError("a damaged value, or one of another version")
-    with ipc.open_stream(stream) as reader:
-        tree = json.loads(reader.schema.metadata[b"tree"])
-        buffers = [value.as_buffer() for value in reader.read_all()["buffers"]]
-    return _Reader(classes, buffers).value(tree)
+    how, size, rest = bytes(rest[:1]), int.from_bytes(rest[1 : 1 + _LENGTH_BYTES], "big"), rest[1 + _LENGTH_BYTES :]
+    if how == _COMPRESSED:
+        rest = memoryview(pa.decompress(rest, decompressed_size=size, codec="lz4_raw", asbytes=True))
+    end = _LENGTH_BYTES + int.from_bytes(rest[:_LENGTH_BYTES], "big")
+    return _Reader(classes, rest[end:]).value(json.loads(bytes(rest[_LENGTH_BYTES:end])))
 
 
-def _digest(stream: memoryview) -> bytes:
-    return hashlib.blake2b(stream, digest_size=_DIGEST_BYTES).digest()
+def _length(part: Part) -> bytes:
+    return len(part).to_bytes(_LENGTH_BYTES, "big")
+
+
+def _digest(parts: Iterable[Part]) -> bytes:
+    found = hashlib.sha256()  # which processors have instructions for
+    for part in parts:
+        found.update(part)
+    return found.digest()[:_DIGEST_BYTES]
 
 
 class _Writer:
     """Turns values into nodes: plain JSON for None, bool, int and text, else [kind, ...]."""
 
-    def __init__(self, classes: Mapping[str, type], buffers: list[bytes]) -> None:
+    def __init__(self, classes: Mapping[str, type], kept: list[Part]) -> None:
         self._names = {kind: name for name, kind in classes.items()}
-        self._buffers = buffers
+        self._kept = kept
 
     def node(self, value: Any) -> Any:
         """Return the node of a value."""
@@ -94,9 +102,8 @@ class _Writer:
         """Keep the elements of an array apart from the tree."""
         if value.dtype.hasobject:
             raise TypeError("arrays of objects cannot be stored")
-        stored = _narrowed(value)
-        self._buffers.append(stored.tobytes())
-        return [value.dtype.str, list(value.shape), stored.dtype.str]
+        stored = np.ascontiguousarray(_narrowed(value))
+        return [value.dtype.str, list(value.shape), stored.dtype.str, self._keep(stored)]
 
     def column(self, value: pa.Array) -> list[Any]:
         """Keep a column apart from the tree."""
@@ -104,8 +111,12 @@ class _Writer:
         batch = pa.record_batch([value], names=[""])
         with ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
-        self._buffers.append(sink.getvalue().to_pybytes())
-        return []
+        return [self._keep(sink.getvalue())]
+
+    def _keep(self, value: Any) -> int:
+        """Keep the memory of an array or a buffer, and return how many bytes it has."""
+        self._kept.append(memoryview(pa.py_buffer(value)))
+        return len(self._kept[-1])
 
     def pairs(self, value: Mapping[Any, Any]) -> list[Any]:
         """Return the keys and values of a mapping."""
@@ -152,9 +163,9 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[_Writer, Any], list[Any
 class _Reader:
     """Turns nodes into values."""
 
-    def __init__(self, classes: Mapping[str, type], buffers: list[pa.Buffer]) -> None:
+    def __init__(self, classes: Mapping[str, type], kept: memoryview) -> None:
         self._classes = classes
-        self._buffers = iter(buffers)
+        self._kept = kept
 
     def value(self, node: Any) -> Any:
         """Return the value of a node."""
@@ -171,14 +182,14 @@ class _Reader:
         if kind in ("dict", "counter"):
             pairs = {self.value(key): self.value(entry) for key, entry in rest}
             return pairs if kind == "dict" else Counter(pairs)
-        return _PLAIN[kind](rest[0])
+        return _SCALARS[kind](rest[0])
 
     def _kept_apart(self, kind: str, how: list[Any]) -> Any:
-        buffer = next(self._buffers)
+        own, self._kept = self._kept[: how[-1]], self._kept[how[-1] :]
         if kind == "column":
-            with ipc.open_stream(buffer) as reader:
+            with ipc.open_stream(bytes(own)) as reader:
                 return reader.read_next_batch().column(0)
-        stored = np.frombuffer(buffer, dtype=np.dtype(how[2])).reshape(how[1])
+        stored = np.frombuffer(own, dtype=np.dtype(how[2])).reshape(how[1])
         found = stored.astype(np.dtype(how[0]))
         return found if kind == "array" else found[()]
 
@@ -187,7 +198,7 @@ def _float(text: str) -> float:
     return float.fromhex(text) if "x" in text else float(text)
 
 
-_PLAIN: dict[str, Callable[[Any], Any]] = {
+_SCALARS: dict[str, Callable[[Any], Any]] = {
     "float": _float,
     "bytes": bytes.fromhex,
     "moment": dt.datetime.fromisoformat,

@@ -73,7 +73,7 @@ def test_keys_are_stored_as_they_are(given_tables: tuple[int, list[tuple[list[Gr
     axes, tables = given_tables
     classes = {"Keys": Keys, "Parts": Parts}
     for keys, rest in tables:
-        found = decode(encode(keys_of(keys, axes, has_rest=rest), classes), classes)
+        found = decode(b"".join(encode(keys_of(keys, axes, has_rest=rest), classes)), classes)
         assert [*found] == [*keys, *([REST] if rest else [])]
 
 

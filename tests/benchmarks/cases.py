@@ -155,6 +155,7 @@ def _write_shard(folder: Path, number: int, columns: dict[str, object] | pa.Tabl
 
 LOSSOPS = """
 import lossops
+import pyarrow.compute as pc
 NAMES = {"absolute": "mean_absolute_error", "squared": "mean_squared_error", "msle": "mean_squared_logarithmic_error"}
 def loss(name):
     if name == "crossentropy":
@@ -177,12 +178,13 @@ def prepare():
         lossops.evaluate(config(warm, output), fresh=True)
 def answer():
     report = lossops.evaluate(config(folder, output), fresh=True)
-    found = report.losses.select(["slice_columns", "slice_values", "mean", "std"]).to_pylist()
-    groups = {}
-    for row in found:
-        groups.setdefault("*".join(row["slice_columns"]), []).append((row["slice_values"], (row["mean"], row["std"])))
+    names = pc.binary_join(report.losses["slice_columns"], "*").combine_chunks().dictionary_encode()
     # The rows of a loss follow each other, and are ordered by group.
-    return {name: [numbers for _, numbers in rows] for name, rows in groups.items()}
+    return {
+        name: list(zip(*(rows[one].to_pylist() for one in ("mean", "std"))))
+        for place, name in enumerate(names.dictionary.to_pylist())
+        for rows in [report.losses.filter(pc.equal(names.indices, place))]
+    }
 """
 FLOOR = """
 import glob
