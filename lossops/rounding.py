@@ -93,8 +93,17 @@ def value_of(digits: npt.NDArray[np.int64], tops: npt.NDArray[np.int64]) -> tupl
     for place in range(DIGITS - 1, -1, -1):
         digit = digits[:, place]
         for part in (digit & 0x7FFFFFFF, digit >> 31 << 31):  # each is a float64
-            total = total + Doubled.of(part).scaled(-DIGIT_BITS * place)
+            if part.any():
+                total = _with_term(total, np.ldexp(part.astype(np.float64), -DIGIT_BITS * place))
     return total, DIGIT_BITS * tops - EXPONENT_BIAS
+
+
+def _with_term(total: Doubled, term: Floats) -> Doubled:
+    """Add float64; what is added without rounding has no error, as most sums of few rows have none."""
+    high, rest = _two_sum(total.high, term)
+    low, lost = _two_sum(total.low, rest)
+    error = total.error + np.where(lost == 0.0, 0.0, _ERROR * (np.abs(total.high) + np.abs(term)))
+    return Doubled(*_two_sum(high, low), error)
 
 
 def rounded_quotient(above: Doubled, below: Doubled, powers: npt.NDArray[np.int64] | int = 0) -> tuple[Floats, Truths]:
@@ -107,5 +116,13 @@ def rounded_quotient(above: Doubled, below: Doubled, powers: npt.NDArray[np.int6
         error = (rest.error + np.abs(high) * below.error) / size + _ERROR * np.abs(high)
         mantissa, exponent = np.frexp(high)
         gap = np.spacing(np.abs(high)) * np.where(np.abs(mantissa) == 0.5, 0.25, 0.5)
-        sure = (np.abs(low) + 2.0 * error < gap) & (np.abs(exponent) < _MOST) & (np.abs(powers) < 2 * _MOST)
-        return np.ldexp(high, powers), sure & (high != 0.0)
+        sure = (np.abs(low) + 2.0 * error < gap) | _is_exact(above, below)
+        within = (np.abs(exponent) < _MOST) & (np.abs(powers) < 2 * _MOST)
+        return np.ldexp(high, powers), sure & within & (high != 0.0)
+
+
+def _is_exact(above: Doubled, below: Doubled) -> Truths:
+    """Whether a quotient is just a sum of two float64, of which the first is the nearest, or the even one of two."""
+    power_of_two = (np.abs(np.frexp(below.high)[0]) == 0.5) & (below.low == 0.0)
+    found: Truths = power_of_two & (above.error == 0.0) & (below.error == 0.0)
+    return found

@@ -62,6 +62,8 @@ def test_summaries_are_those_of_exact_integers(name: str, groups: int) -> None:
         assert of_group(numbers, group) == {key: getattr(exact, key) for key in numbers}
     if groups == 60:
         assert np.mean(sure) >= SURE.get(name, 0.0)
+    if groups == 4000 and name == "positive":  # half of all sums of two numbers lie just between two float64
+        assert np.mean(sure[plain.rows > 0]) >= 0.95
 
 
 @pytest.mark.parametrize("complement", [False, True])

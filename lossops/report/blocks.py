@@ -35,6 +35,7 @@ Cells = tuple[Any, ...]
 
 DASH = "\N{EN DASH}"
 FIRST_ROWS = 50  # of a table, that are there without the page's script
+_NUMBER = 14  # letters of one, and of what parts it from others; about
 _CELL = 200  # letters that are shown
 _WHOLE = 2000  # letters that are in the page at all
 
@@ -111,25 +112,34 @@ class Table:
         if len(self.rows) <= FIRST_ROWS:
             return None
         texts: dict[str, int] = {}
-        rows = [[_packed(value, texts) for value in row] for row in self.rows]
+        columns = [_packed(column, texts) for column in zip(*self.rows, strict=True)]
         kinds = [column.kind for column in self.columns]
         # Texts recur from row to row, so a row has their numbers.
         found = json.dumps(
-            {"kinds": kinds, "texts": list(texts), "rows": rows}, ensure_ascii=False, separators=(",", ":")
+            {"kinds": kinds, "texts": list(texts), "rows": list(zip(*columns, strict=True))},
+            ensure_ascii=False,
+            separators=(",", ":"),
         )
         return found.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _packed(value: Any, texts: dict[str, int]) -> Any:
-    if isinstance(value, str):
-        return texts.setdefault(whole(value), len(texts))
-    return str(value) if isinstance(value, float) and math.isinf(value) else value
+def _packed(column: Cells, texts: dict[str, int]) -> Sequence[Any]:
+    """The values of a column as JSON has them: texts by their numbers, infinity as a word."""
+    words: dict[Any, Any] = {end: str(end) for end in (math.inf, -math.inf) if end in column}
+    for value in column:
+        if isinstance(value, str) and value not in words:
+            words[value] = texts.setdefault(whole(value), len(texts))
+    return [words.get(value, value) for value in column] if words else column
 
 
 def within(rows: Sequence[Cells], size: int) -> Sequence[Cells]:
-    """The first rows that together take not more than so many bytes of the page."""
-    sizes = accumulate(sum(len(str(value)[:_WHOLE].encode()) + 1 for value in row) for row in rows)
+    """The first rows that together take not more than so many bytes of the page, about."""
+    sizes = accumulate(sum(map(_size, row)) for row in rows)
     return rows[: sum(1 for _ in takewhile(lambda so_far: so_far <= size, sizes))]
+
+
+def _size(value: Any) -> int:
+    return len(value[:_WHOLE].encode()) + 1 if isinstance(value, str) else _NUMBER
 
 
 def values(rows: Sequence[Mapping[str, Any]], *names: str) -> list[Cells]:

@@ -56,7 +56,9 @@ def contrast_columns(cell: CellResults, number: int, *, complement: bool) -> tup
         return None
     columns, present = filled(*found, lambda group: cell.contrast_of_group(number, group, complement=complement))
     groups = np.flatnonzero(present)
-    return {name: values.take(pa.array(groups)) for name, values in columns.items()}, groups
+    if len(groups) < len(present):
+        columns = {name: values.take(pa.array(groups)) for name, values in columns.items()}
+    return columns, groups
 
 
 def table_of(schema: pa.Schema, rows: int, columns: Mapping[str, Any]) -> pa.Table:
