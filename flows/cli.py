@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from flows.collection import leave_alone, loading
 from lossops.errors import LossopsError
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def run(
 
     Recorded as a Prefect flow run when a Prefect server is configured, else run straight in this process.
     """
-    from flows.launch import is_server_configured, run_direct, run_recorded, tell_of_compiling
+    with loading():
+        from flows.launch import is_server_configured, run_direct, run_recorded, tell_of_compiling
 
     chosen = _load(config, settings)
     tell_of_compiling()
@@ -389,6 +391,7 @@ def main() -> NoReturn:
     except Exception as error:  # a fault of ours, or of the machine
         told = "" if os.environ.get(_TRACEBACK) else f"; {_TRACEBACK}=1 shows where"
         _fail(error, f"unexpected {type(error).__name__}: {error}{told}", _FAILED)
+    leave_alone()
     sys.exit(0)
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.collection import loading
 from flows.console import progress, say
 from flows.days import Day
 from lossops.config import RunConfig
@@ -140,9 +141,10 @@ def run_direct(config: RunConfig, *, fresh: bool = False) -> Finished:
     Raises:
         LossopsError: as `lossops.evaluate`.
     """
-    from lossops.engine import score
-    from lossops.evaluation import publish_scores, utc_now
-    from lossops.plan import make_plan
+    with loading():
+        from lossops.engine import score
+        from lossops.evaluation import publish_scores, utc_now
+        from lossops.plan import make_plan
 
     started = utc_now()
     plan = make_plan(config)
