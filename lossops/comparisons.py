@@ -184,27 +184,25 @@ def _covariance(part: Sample, other: Sample) -> float:
 
 
 def plain_contrasts(
-    part: Plain, every: Plain, confidence: float, *, complement: bool
-) -> tuple[dict[str, npt.NDArray[np.generic]], Truths] | None:
+    part: Plain, mine: Plain, every: Plain, confidence: float, *, complement: bool
+) -> tuple[dict[str, npt.NDArray[np.generic]], Truths]:
     """Return what `contrast` gives for each group of a slice by name, masked where None, and for which groups it holds.
 
     Args:
         part: the slice.
+        mine: the same over the power of two that all rows have.
         every: all rows, one group.
         confidence, complement: as for `contrast`.
     """
-    if not every.usable.all() or not len(every.rows):
-        return None
-    mine = part.over(int(every.power[0]))
     other = every - mine if complement else every
     with np.errstate(all="ignore"):
-        (mean, mean_sure), (other_mean, other_sure) = mine.mean(), other.mean()
+        (mean, mean_sure), (other_mean, other_sure) = part.mean, other.mean
         n, m = Doubled.of(mine.rows), Doubled.of(other.rows)
         difference, sure = rounded_quotient(mine.x * m - other.x * n, n * m, mine.power)
-        (one, one_sure), (two, two_sure) = mine.mean_variance(), other.mean_variance()
+        (one, one_sure), (two, two_sure) = part.mean_variance, other.mean_variance
         squared = one + two
         if not complement:
-            shared, shared_sure = mine.variance_over(n * n * m)
+            shared, shared_sure = part.variance_over(n * n * m)
             squared, sure = np.maximum(squared - 2 * shared, 0.0), sure & shared_sure
         error = np.sqrt(squared)
         freedom = np.minimum(mine.rows, other.rows) - 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -215,6 +215,7 @@ class Plain:
         unknown = np.zeros(len(rows), dtype=np.bool_)
         return Plain(rows, self.x - part.x, self.xx - part.xx, part.power, unknown, unknown, usable)
 
+    @cached_property
     def mean(self) -> tuple[Floats, Truths]:
         """The means, and where they are sure."""
         return self._zero_where(self.zero, *rounded_quotient(self.x, Doubled.of(self.rows), self.power))
@@ -223,11 +224,15 @@ class Plain:
         """The sums, and where they are sure."""
         return self._zero_where(self.zero, *rounded_quotient(self.x, Doubled.of(1.0), self.power))
 
+    @cached_property
+    def _centred(self) -> Doubled:
+        return Doubled.of(self.rows) * self.xx - self.x * self.x
+
     def variance_over(self, divisor: Doubled) -> tuple[Floats, Truths]:
         """N sum(x^2) - sum(x)^2 over some numbers, and where it is sure."""
-        centred = Doubled.of(self.rows) * self.xx - self.x * self.x
-        return self._zero_where(self.constant, *rounded_quotient(centred, divisor, 2 * self.power))
+        return self._zero_where(self.constant, *rounded_quotient(self._centred, divisor, 2 * self.power))
 
+    @cached_property
     def mean_variance(self) -> tuple[Floats, Truths]:
         """The variances of the means, NaN where there is a single row, and where they are sure."""
         n = Doubled.of(self.rows)
@@ -251,10 +256,10 @@ def plain_summaries(sums: Sums, plain: Plain, confidence: float) -> tuple[dict[s
     """
     with np.errstate(all="ignore"):
         n = Doubled.of(plain.rows)
-        mean, sure = plain.mean()
+        mean, sure = plain.mean
         total, total_sure = plain.total()
         variance, variance_sure = plain.variance_over(n * n)
-        squared, squared_sure = plain.mean_variance()
+        squared, squared_sure = plain.mean_variance
         error = np.sqrt(squared)
         width = reaches(plain.rows - 1, confidence) * error
         found: dict[str, npt.NDArray[np.generic]] = {

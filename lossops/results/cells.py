@@ -148,6 +148,7 @@ class CellResults:
         self._summaries: dict[int, dict[GroupKey, Summary]] = {}
         self._differences: dict[int, dict[GroupKey, Difference]] = {}
         self._plains: dict[int, Plain | None] = {}
+        self._over_all: dict[int, Plain] = {}  # the same over the power of two of all rows
         self._skewness: dict[int, npt.NDArray[np.float64] | None] = {}
 
     @cached_property
@@ -224,9 +225,11 @@ class CellResults:
     def plain_contrasts(self, number: int, *, complement: bool) -> tuple[Mapping[str, Any], Any] | None:
         """The contrasts of all groups of a slice by name, and for which they hold; None where there are no such."""
         part, every = self._plain(number), self._plain(0)
-        if part is None or every is None:
+        if part is None or every is None or not len(every.rows) or not every.usable.all():
             return None
-        return plain_contrasts(part, every, self.confidence, complement=complement)
+        if number not in self._over_all:
+            self._over_all[number] = part.over(int(every.power[0]))
+        return plain_contrasts(part, self._over_all[number], every, self.confidence, complement=complement)
 
     def contrast_of_group(self, number: int, group: int, *, complement: bool) -> Contrast | None:
         """The contrast of one group of a slice."""
