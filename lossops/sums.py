@@ -92,13 +92,11 @@ class Stack:
         """How many numbers there are."""
         return sum(size * times for size, times in zip(self.sizes, self.copies, strict=True))
 
-    def folded(self, kind: lanes.Kind, totals: Floats) -> Iterator[tuple[Floats, Floats]]:
-        """Yield for each slice its totals and magnitudes, float64 [groups, ...], of those of all numbers."""
-        start, sums = 0, kind.sums
+    def of_slices(self, totals: Floats) -> Iterator[Floats]:
+        """Yield the totals of each slice, float64 [copies, groups, width], of those of all numbers."""
+        start = 0
         for size, times in zip(self.sizes, self.copies, strict=True):
-            own = totals[start : (start := start + times * size)].reshape(times, size, kind.width)
-            most = own[:, :, sums : sums + kind.magnitudes]
-            yield (own[0], most[0]) if times == 1 else (own[:, :, :sums].sum(axis=0), most.max(axis=0))
+            yield totals[start : (start := start + times * size)].reshape(times, size, -1)
 
 
 @dataclass(frozen=True)
@@ -197,16 +195,8 @@ class Sums:
         else:
             count, tops = lanes.add_plain(losses, reasons, clipped, stack.numbers, totals, odd)
         left = odd[:count]
-        for sums, (own, most), groups, rows in zip(
-            found, stack.folded(kind, totals), stack.groups, stack.rows, strict=True
-        ):
-            size = np.maximum(most.max(axis=1), 0.0)
-            sizes = most[:, 2:] if weighted else np.stack([size, size * size], axis=1)
-            _collect(kind, own, sizes, tops, sums)
-            counted = own[:, kind.sums - 1].astype(np.int64)
-            sums.counts[:, SCORED], sums.counts[:, CLIPPED] = counted % lanes.CLIPPED, counted // lanes.CLIPPED
-            # From zero, so that none becomes -0.
-            sums.extremes[:, 0], sums.extremes[:, 1] = 0.0 - most[:, 1], most[:, 0]
+        for sums, own, groups, rows in zip(found, stack.of_slices(totals), stack.groups, stack.rows, strict=True):
+            lanes.collect(kind, own, tops, *sums._arrays)
             if count:
                 own_weights = None if weights is None else weights[left]
                 sums.add_rows(losses[left], own_weights, reasons[left], clipped[left], groups[left])
@@ -261,12 +251,10 @@ class Sums:
         totals, odd = lanes.PRODUCT.nothing(stack.size), np.empty(len(losses), dtype=np.int64)
         count, tops = lanes.add_products(losses, baselines, own, reasons, stack.numbers, totals, odd)
         left = odd[:count]
-        for sums, (lanes_of, most), groups in zip(
-            found, stack.folded(lanes.PRODUCT, totals), stack.groups, strict=True
-        ):
+        for sums, of_slice, groups in zip(found, stack.of_slices(totals), stack.groups, strict=True):
             column = sums.columns.index("xy")
-            product = cls.zero_of(len(lanes_of), 1)
-            _collect(lanes.PRODUCT, lanes_of, most[:, :1], tops, product)
+            product = cls.zero_of(len(sums.counts), 1)
+            lanes.collect(lanes.PRODUCT, of_slice, tops, *cls.zero_of(0, 1)._arrays[:2], product.digits, product.tops)
             sums.digits[:, column], sums.tops[:, column] = product.digits[:, 0], product.tops[:, 0]
             if count:
                 rest = losses[left], baselines[left], own[left] if len(own) else own, reasons[left], groups[left]
@@ -289,13 +277,6 @@ class Sums:
         if weighted and one.columns != DIVIDED_COLUMNS:
             found.counts[:, DIVIDED] = one.counts[:, SCORED]
         return found
-
-
-def _collect(kind: lanes.Kind, totals: Floats, sizes: Floats, windows: Integers, sums: Sums) -> None:
-    """Add what `lossops.kernels.lanes` found to sums, in place; the arguments of its `collect`."""
-    of_columns = np.array(kind.lanes), np.array(kind.firsts)
-    own, largest = np.ascontiguousarray(totals), np.ascontiguousarray(sizes)
-    lanes.collect(own, largest, *of_columns, windows, sums.digits, sums.tops)
 
 
 _WEIGHTED = {"x": "wl", "y": "wl", "x2": "w2l2", "y2": "w2l2"}

@@ -30,7 +30,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from lossops.kernels.accumulate import product_terms, weighted_terms
+from lossops.kernels.accumulate import CLIPPED as CLIPPED_ROWS
+from lossops.kernels.accumulate import SCORED, product_terms, weighted_terms
 from lossops.kernels.exact import DIGIT_BITS, DIGITS, EXPONENT_BIAS, bits_of, raise_top, top_of, two_product
 from lossops.kernels.jit import inline, jit
 
@@ -81,6 +82,11 @@ class Kind:
     def sums(self) -> int:
         """How many numbers are added: the last of them is the count."""
         return sum(self.lanes) + self.counted
+
+    @property
+    def first_size(self) -> int:
+        """Where the largest terms of the columns are; 0 where the largest loss tells them."""
+        return 0 if len(self.lanes) == self.magnitudes else self.sums + self.magnitudes - len(self.lanes)
 
     @property
     def width(self) -> int:
@@ -416,25 +422,69 @@ def add_products(losses: Any, baselines: Any, weights: Any, reasons: Any, groups
     return count, tops
 
 
-@jit
-def collect(totals: Any, sizes: Any, lanes: Any, firsts: Any, windows: Any, digits: Any, tops: Any) -> None:
-    """Add lanes to exact sums, see `exact`.
+@inline
+def _add_copies(totals: Any, group: int, last: int, row: Any) -> None:
+    """Write the totals of a group: copies of its sums are added, of its magnitudes the largest is taken."""
+    row[:] = totals[0, group]
+    for copy in range(1, totals.shape[0]):
+        for k in range(last + 1):
+            row[k] += totals[copy, group, k]
+        for k in range(last + 1, row.shape[0]):
+            row[k] = max(row[k], totals[copy, group, k])
 
-    Args:
-        totals: float64 [groups, width].
-        sizes: float64 [groups, columns], the largest term.
-        lanes, firsts: int64 [columns], lanes of each column, and the first of them.
-        windows: int64 [columns], position of the highest.
-        digits, tops: int64 [groups, columns, DIGITS] and [groups, columns], changed in place.
-    """
-    for group in range(totals.shape[0]):
+
+@jit
+def _collect(
+    totals: Any,
+    last: int,
+    first_size: int,
+    lanes: Any,
+    firsts: Any,
+    windows: Any,
+    counts: Any,
+    extremes: Any,
+    digits: Any,
+    tops: Any,
+) -> None:
+    row = np.empty(totals.shape[2])
+    for group in range(totals.shape[1]):
+        _add_copies(totals, group, last, row)
+        largest = max(row[last + 1], row[last + 2], 0.0)
         for column in range(lanes.shape[0]):
-            if sizes[group, column] > 0.0:
-                top = top_of(sizes[group, column])
+            size = (largest if column == 0 else largest * largest) if first_size == 0 else row[first_size + column]
+            if size > 0.0:
+                top = top_of(size)
                 if top > tops[group, column]:
                     raise_top(digits[group, column], top - tops[group, column])
                     tops[group, column] = top
                 for k in range(lanes[column]):
                     place = tops[group, column] - windows[column] + k
                     if 0 <= place < DIGITS:
-                        digits[group, column, place] += np.int64(totals[group, firsts[column] + k])
+                        digits[group, column, place] += np.int64(row[firsts[column] + k])
+        if counts.shape[0] > 0:
+            counted = np.int64(row[last])
+            counts[group, SCORED] = counted % CLIPPED
+            counts[group, CLIPPED_ROWS] = counted // CLIPPED
+            extremes[group, 0] = 0.0 - row[last + 2]  # from zero, so that none becomes -0
+            extremes[group, 1] = row[last + 1]
+
+
+def collect(
+    kind: Kind,
+    totals: npt.NDArray[np.float64],
+    windows: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    extremes: npt.NDArray[np.float64],
+    digits: npt.NDArray[np.int64],
+    tops: npt.NDArray[np.int64],
+) -> None:
+    """Add totals to the state of their groups, see `accumulate`: digits are added, counts and extremes set.
+
+    Args:
+        kind: of the totals.
+        totals: float64 [copies, groups, width]; several copies are added up.
+        windows: int64 [columns], position of the highest digit.
+        counts, extremes, digits, tops: changed in place; counts and extremes of no groups where rows are not counted.
+    """
+    layout = np.array(kind.lanes), np.array(kind.firsts), windows
+    _collect(totals, kind.sums - 1, kind.first_size, *layout, counts, extremes, digits, tops)

@@ -12,7 +12,6 @@ from lossops.report.svg import line, words
 
 __all__ = [
     "INK",
-    "LINE",
     "Axis",
     "Scale",
     "across",
@@ -29,7 +28,7 @@ __all__ = [
     "up",
 ]
 
-INK, LINE = "currentColor", "var(--line)"
+INK, _LINE = "currentColor", "var(--line)"
 _PADDING = 10  # pixels that a scale goes on behind its last values
 _APART = 14  # pixels between labels
 _TICK = 5
@@ -163,11 +162,11 @@ def across(axis: Axis, height: float) -> str:
     """An axis below a picture of this height."""
     start, end = axis.scale.start, axis.scale.end
     marks = [
-        line((place, 0 if axis.grid else height), (place, height + _TICK), stroke=LINE) for place, _ in axis.labels
+        line((place, 0 if axis.grid else height), (place, height + _TICK), stroke=_LINE) for place, _ in axis.labels
     ]
     texts = [words(place, height + 15, text) for place, text in axis.thinned().labels]
     title = [words((start + end) / 2, height + 35, axis.title)] if axis.title else []
-    return "".join([*marks, line((start, height), (end, height), stroke=LINE), *texts, *title])
+    return "".join([*marks, line((start, height), (end, height), stroke=_LINE), *texts, *title])
 
 
 def room_across(axis: Axis) -> float:
@@ -178,11 +177,11 @@ def room_across(axis: Axis) -> float:
 def up(axis: Axis, width: float) -> str:
     """An axis at the left of a picture of this width."""
     start, end = axis.scale.start, axis.scale.end
-    marks = [line((-_TICK, place), (width if axis.grid else 0, place), stroke=LINE) for place, _ in axis.labels]
+    marks = [line((-_TICK, place), (width if axis.grid else 0, place), stroke=_LINE) for place, _ in axis.labels]
     texts = [words(-_TICK - 3, place, text, "end") for place, text in axis.labels]
     middle = (start + end) / 2
     title = [words(_FROM_TITLE - room_down(axis), middle, axis.title, upright=True)] if axis.title else []
-    return "".join([*marks, line((0, start), (0, end), stroke=LINE), *texts, *title])
+    return "".join([*marks, line((0, start), (0, end), stroke=_LINE), *texts, *title])
 
 
 def room_down(axis: Axis) -> float:

@@ -260,7 +260,7 @@ def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], reasons: 
     height, names = step * len(bars), [short(label) for label, _ in bars]
     order = {reason: place for place, reason in enumerate(reasons)}
     colour = {reason: _REASONS[place % len(_REASONS)] for reason, place in order.items()}
-    scale = from_zero(max(1, *(sum(rows for _, rows in parts) for _, parts in bars)), 0, width)
+    scale = from_zero(max([1, *(sum(rows for _, rows in parts) for _, parts in bars)]), 0, width)
     axis = Axis(scale, scale.ticks(), count_texts, title=title)
     middles = [step * (place + 0.5) for place in range(len(bars))]
     drawn = [across(axis, height), names_down(zip(middles, names, strict=True))]
