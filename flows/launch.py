@@ -169,7 +169,8 @@ def run_recorded(config: RunConfig, *, fresh: bool = False) -> Finished:
     """
     require_server()
     _silence_prefect()
-    from flows.score import Observer, observed, score
+    with loading():
+        from flows.score import Observer, observed, score
 
     published: list[str] = []
     try:
@@ -211,8 +212,9 @@ def run_recorded_days(
     """
     require_server()
     _silence_prefect()
-    from flows.backfill import backfill
-    from flows.score import Observer, observed
+    with loading():
+        from flows.backfill import backfill
+        from flows.score import Observer, observed
 
     days: list[Day] = []
     try:
@@ -244,8 +246,9 @@ def _one_line(error: BaseException) -> str:
 
 def _greet_server() -> None:
     """Ask the server for its version, without the patience that a running flow has."""
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+    with loading():
+        from prefect.client.orchestration import get_client
+        from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     try:
         with (
