@@ -15,14 +15,15 @@ __all__ = [
     "Axis",
     "Scale",
     "across",
+    "bent_ticks",
     "from_zero",
     "linear",
     "logarithmic",
     "names_across",
     "names_down",
     "padded",
-    "powers",
     "room_across",
+    "room_beside",
     "room_down",
     "symmetric",
     "up",
@@ -33,6 +34,7 @@ _PADDING = 10  # pixels that a scale goes on behind its last values
 _APART = 14  # pixels between labels
 _TICK = 5
 _TICKS = 4  # about so many on an axis
+_TINIEST, _LARGEST = 5e-324, 1.7976931348623157e308
 _LEAST, _MOST = 1e-300, 1e308  # spans in which there are ticks
 _SMALLEST_ROOM = 36  # for numbers beside the title of an axis that goes up
 _FROM_TITLE = 10  # pixels from the edge of a picture to the middle of that title
@@ -105,9 +107,10 @@ def from_zero(highest: float, start: float, end: float) -> Scale:
     return Scale(0.0, step * math.ceil(highest / step - 1e-9), start, end)
 
 
-def logarithmic(low: float, high: float, start: float, end: float) -> Scale:
-    """A scale of positive values on which equal factors are equally far apart."""
-    return Scale(low, high, start, end, math.log)
+def logarithmic(low: float, high: float, start: float, end: float, padding: float = 0.0) -> Scale:
+    """A scale of positive values on which equal factors are equally far apart; with pixels of room at its ends."""
+    more = math.log(high / low) * padding / (abs(end - start) - 2 * padding) if padding else 0.0
+    return Scale(max(low * math.exp(-more), _TINIEST), min(high * math.exp(more), _LARGEST), start, end, math.log)
 
 
 def symmetric(low: float, high: float, start: float, end: float, unit: float) -> Scale:
@@ -115,9 +118,18 @@ def symmetric(low: float, high: float, start: float, end: float, unit: float) ->
     return Scale(low, high, start, end, lambda value: math.copysign(math.log1p(abs(value / unit)), value))
 
 
-def powers(low: float, high: float) -> list[float]:
-    """Round numbers for an axis that multiplies: powers of ten, and of few of them also 2 and 5 times each."""
-    first, last = math.floor(math.log10(low)), min(math.ceil(math.log10(high)), 308) if high > 0 else 0
+def bent_ticks(scale: Scale, unit: float) -> list[float]:
+    """Round numbers for a scale that is logarithmic, in either direction beyond `unit` where it has both signs."""
+    below = [-tick for tick in _powers(max(-scale.high, unit), -scale.low)[::-1]] if scale.low < 0 else []
+    found = [*below, *([0.0] if scale.low <= 0 <= scale.high else []), *_powers(max(scale.low, unit), scale.high)]
+    return found if len(found) > 1 else scale.ticks()
+
+
+def _powers(low: float, high: float) -> list[float]:
+    """Powers of ten, and of few of them also 2 and 5 times each."""
+    if high < low:
+        return []
+    first, last = math.floor(math.log10(low)), min(math.ceil(math.log10(high)), 308)
     tens = range(first, last + 1, max(1, (last - first) // 7))
     found = [times * 10.0**power for power in tens for times in ((1, 2, 5) if last - first < 3 else (1,))]
     return [tick for tick in found if low <= tick <= high]
@@ -149,11 +161,13 @@ class Axis:
     def thinned(self) -> Axis:
         """Leave out every other tick until none is written over another."""
         found = self
-        while len(found.ticks) > 1 and found._overlaps():
-            found = replace(found, ticks=found.ticks[::2])
+        while len(found.ticks) > 1 and found.overlaps():
+            first = found.ticks.index(0.0) % 2 if 0.0 in found.ticks else 0  # zero stays
+            found = replace(found, ticks=found.ticks[first::2])
         return found
 
-    def _overlaps(self) -> bool:
+    def overlaps(self) -> bool:
+        """Whether labels are too close to each other."""
         ends = [(place - width_of([text]) / 2, place + width_of([text]) / 2) for place, text in self.labels]
         return any(two[0] - one[1] < _APART for one, two in itertools.pairwise(ends))
 
@@ -172,6 +186,15 @@ def across(axis: Axis, height: float) -> str:
 def room_across(axis: Axis) -> float:
     """Pixels below a picture that its axis takes."""
     return 46 if axis.title else 26
+
+
+def room_beside(axis: Axis) -> tuple[float, float]:
+    """Pixels at the left and right of a picture that what is written below it may take."""
+    start, end = axis.scale.start, axis.scale.end
+    written = [(place, width_of([text])) for place, text in axis.labels]
+    written += [((start + end) / 2, width_of([axis.title]))] if axis.title else []
+    left = max((start - place + width / 2 for place, width in written), default=0)
+    return max(left, 0), max(max((place + width / 2 - end for place, width in written), default=0), 0)
 
 
 def up(axis: Axis, width: float) -> str:

@@ -61,7 +61,7 @@ class PastRun:
     @property
     def shown(self) -> str:
         """The date for a reader; without the time where it is midnight."""
-        return f"{self.date:%Y-%m-%d}" if self.date.time() == datetime.min.time() else f"{self.date:%Y-%m-%d %H:%M}"
+        return f"{self.date:%Y-%m-%d}" if self.date.time() == datetime.min.time() else f"{self.date:%Y-%m-%d %H:%M:%S}"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,14 @@ from lossops.report.selection import printable
 __all__ = ["count_texts", "number_texts", "short", "width_of"]
 
 _LABEL = 32  # letters
-_LETTER = 7.8  # their width in a wide font: fonts of readers differ
+# Pixels of letters in a wide font, because fonts of readers differ, by what they are alike in.
+_WIDTHS = {
+    **dict.fromkeys(" !'(),-./:;I[]`fijlrt{|}", 5.4),
+    **dict.fromkeys("ABCDEFGHJKLNOPQRSTUVXYZ&#$?", 9.8),
+    **dict.fromkeys("+<=>~^", 11.0),
+    **dict.fromkeys("MWmw%@…", 13.2),
+}
+_LETTER, _WIDE_LETTER = 8.4, 14.0
 _DIGITS, _MOST_DIGITS = 6, 18  # of a number, if it needs no more
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
@@ -37,7 +44,11 @@ def _first(text: str, columns: int) -> str:
 
 def width_of(labels: Iterable[str]) -> float:
     """Pixels that the longest of some labels may take."""
-    return _LETTER * max((sum(map(_columns, label)) for label in labels), default=0)
+    return max((sum(map(_width, label)) for label in labels), default=0.0)
+
+
+def _width(letter: str) -> float:
+    return _WIDTHS.get(letter, _LETTER if letter.isascii() or _columns(letter) == 1 else _WIDE_LETTER)
 
 
 def number_texts(values: Sequence[float]) -> list[str]:

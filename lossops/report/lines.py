@@ -14,14 +14,18 @@ __all__ = ["line_plot"]
 _WIDTH, _HEIGHT = 380, 150
 _BESIDE = 36  # half of a date
 _MINUTE, _HOUR, _DAY, _WEEK = 60, 3600, 86_400, 604_800
+_BRIEF = 10 * _MINUTE  # within which seconds matter
 _SHORT = 4 * _DAY  # within which the time of day matters
 _MONDAY = 4 * _DAY  # the first one after the epoch
 _EVERY = (
-    *(_MINUTE * times for times in (1, 5, 15, 30)),
-    *(_HOUR * times for times in (1, 3, 6, 12)),
-    *(_DAY, 2 * _DAY, _WEEK, 2 * _WEEK, 30 * _DAY, 91 * _DAY, 182 * _DAY, 365 * _DAY),
+    *(1, 2, 5, 10, 15, 30),
+    *(_MINUTE * times for times in (1, 2, 5, 10, 15, 30)),
+    *(_HOUR * times for times in (1, 2, 3, 6, 12)),
+    *(_DAY * times for times in (1, 2, 3, 4)),
+    *(_WEEK, 2 * _WEEK),
+    *(30.4 * _DAY * times for times in (1, 2, 3, 6, 12)),
 )
-_MOST = 4  # labels, roughly
+_MOST = 8  # labels that can fit
 
 
 def line_plot(rows: Sequence[Row], moments: Sequence[datetime]) -> Picture | None:
@@ -62,24 +66,29 @@ def _ends(row: Row) -> tuple[float, float]:
 
 
 def _times(moments: Sequence[float]) -> Axis:
+    """An axis with as many round moments as fit, but two at least: else the first and the last."""
     first, last = min(moments), max(moments)
+    span, scale = last - first, padded(first, last, 0, _WIDTH)
     by_day = all(at % _DAY == 0 for at in moments)
-    shape = "%Y-%m-%d" if by_day or last - first > _SHORT else "%m-%d %H:%M"
+    shape = "%Y-%m-%d" if by_day or span > _SHORT else "%m-%d %H:%M" if span > _BRIEF else "%H:%M:%S"
 
     def texts(found: Sequence[float]) -> list[str]:
         return [datetime.fromtimestamp(at, UTC).strftime(shape) for at in found]
 
-    span = last - first
     years = _EVERY[-1] * (1 + span // (_MOST * _EVERY[-1]))
-    every = next((one for one in _EVERY if span <= _MOST * one), years)
-    found = _round_moments(first, last, max(every, _DAY) if by_day else every) if span else [first]
-    return Axis(padded(first, last, 0, _WIDTH), [at for at in found if first <= at <= last], texts, grid=False)
+    for every in (*_EVERY, years):
+        if span <= _MOST * every and not (by_day and every < _DAY):
+            found = [at for at in _round_moments(first, last, every) if first <= at <= last]
+            axis = Axis(scale, found, texts, grid=False)
+            if len(found) > 1 and not axis.overlaps():
+                return axis
+    return Axis(scale, sorted({first, last}), texts, grid=False)
 
 
 def _round_moments(first: float, last: float, every: float) -> list[float]:
     """Moments that a clock or calendar would have lines for."""
     if every > 2 * _WEEK:
-        return _months(first, last, max(1, round(every / (30.4 * _DAY))))
+        return _months(first, last, round(every / (30.4 * _DAY)))
     start = _MONDAY if every >= _WEEK else 0
     return [start + every * place for place in range(int((first - start) // every), int((last - start) // every) + 1)]
 

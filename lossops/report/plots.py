@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lossops.report.axes import (
@@ -14,18 +15,19 @@ from lossops.report.axes import (
     Axis,
     Scale,
     across,
+    bent_ticks,
     from_zero,
     linear,
     logarithmic,
     names_across,
     names_down,
-    powers,
     room_across,
+    room_beside,
     room_down,
     symmetric,
     up,
 )
-from lossops.report.labels import count_texts, short, width_of
+from lossops.report.labels import count_texts, number_texts, short, width_of
 from lossops.report.svg import Picture, element, group, line, rect, words
 
 __all__ = [
@@ -49,7 +51,8 @@ ACCENT = "var(--accent)"
 _REASONS = [f"var(--reason-{number})" for number in range(12)]
 _DASHED: dict[str, str | float] = {"stroke": INK, "stroke_dasharray": "4,3", "opacity": 0.7}
 _SMALLEST, _LARGEST = 16, 170  # areas of dots, in pixels
-_LEGEND_LINE = 20
+_LEGEND_LINE, _NAMES_LINE = 20, 16
+_BAR_NAME = 36  # letters of all its parts
 
 
 def is_finite(row: Row, *names: str) -> bool:
@@ -110,23 +113,19 @@ def dot_plot(
             parts.append(_bar((axis.scale(row["ci_low"]), middle), (axis.scale(row["ci_high"]), middle)))
     areas = _areas(shown, size) if size else [60.0] * len(shown)
     parts += [_dot(axis.scale(row[value]), *one) for row, *one in zip(shown, middles, areas, strict=True)]
-    left = 10 + width_of(names)
-    return framed(_WIDTH, height, *parts, left=left, right=_beyond(axis), below=room_across(axis))
+    left, right = room_beside(axis)
+    left = max(left, 10 + width_of(names))
+    return framed(_WIDTH, height, *parts, left=left, right=right, below=room_across(axis))
 
 
 def _axis_of(values: Sequence[float], title: str, *, zero: bool) -> Axis | None:
     """A linear axis, or one that leaves out no power of ten where values spread over many."""
     positive = [value for value in values if value > 0]
     if not zero and len(positive) == len(values) and max(positive) > 1000 * min(positive):
-        scale = logarithmic(min(positive), max(positive), 0, _WIDTH)
-        return Axis(scale, powers(scale.low, scale.high), title=title)
+        scale = logarithmic(min(positive), max(positive), 0, _WIDTH, _EDGE)
+        return Axis(scale, bent_ticks(scale, scale.low), title=title)
     straight = linear(values, 0, _WIDTH, zero=zero)
     return None if straight is None else Axis(straight, straight.ticks(), title=title)
-
-
-def _beyond(axis: Axis) -> float:
-    """Pixels that the last label of an axis may take behind its end."""
-    return max((place + width_of([text]) / 2 - axis.scale.end for place, text in axis.labels[-1:]), default=0) + 4
 
 
 def heat_map(
@@ -155,14 +154,20 @@ def heat_map(
     room = 10 + width_of(names) if upright else 26
     parts.append(words(width / 2, height + room + 8, short(columns[1])))
     left = 10 + width_of(rows)
-    parts.append(words(-left - 10, height / 2, short(columns[0]), upright=True))
+    title = short(columns[0])
+    parts.append(words(-left - 10, height / 2, title, upright=True))
+    lean = max((width_of([title]) - height) / 2, 0)  # of that title, which may be longer than the map is high
     legend, needed = _shades(low, most)
-    parts.append(group(0, -48, legend))
+    parts.append(group(0, -48 - lean, legend))
     right = max(needed - width, 0)
-    return framed(width, height, *parts, left=left + 20, right=right, above=54, below=room + 20)
+    below = max(room + 20, lean)
+    return framed(width, height, *parts, left=left + 20, right=right, above=54 + lean, below=below)
 
 
 def _shade(value: float, low: float, high: float) -> dict[str, str | float]:
+    """The colour of a cell; by powers of ten where values spread over many."""
+    if low > 0 and high > 1000 * low:
+        value, low, high = math.log(value), math.log(low), math.log(high)
     part = 1.0 if low == high else value / high if math.isinf(high - low) else (value - low) / (high - low)
     return {"fill": ACCENT, "fill_opacity": 0.15 + 0.85 * min(max(part, 0.0), 1.0)}
 
@@ -171,7 +176,7 @@ def _shades(low: float, high: float) -> tuple[str, float]:
     """A legend of two lines, and how wide it is."""
     parts, x = [words(0, 8, "mean loss", "start")], 0.0
     for value in (low, high) if low != high else (low,):
-        text = f"{value:.6g}"
+        (text,) = number_texts([float(f"{value:.4g}")])
         parts += [rect(x, 22, 12, 12, **_shade(value, low, high)), words(x + 18, 28, text, "start")]
         x += 18 + width_of([text]) + 20
     return "".join(parts), max(x, width_of(["mean loss"]))
@@ -179,18 +184,21 @@ def _shades(low: float, high: float) -> tuple[str, float]:
 
 def calibration_plot(rows: Sequence[Row]) -> Picture:
     """Mean label beside mean prediction of each bin, with the diagonal on which both are equal."""
-    x, y = Scale(0, 1, 0, _WIDTH), Scale(0, 1, _WIDTH, 0)
-    wide, high = (Axis(one, one.ticks(5), title=f"mean {what}") for one, what in ((x, "prediction"), (y, "label")))
-    parts = [across(wide, _WIDTH), up(high, _WIDTH), line((x(0), y(0)), (x(1), y(1)), **_DASHED)]
     shown = [row for row in rows if is_finite(row, "mean_prediction", "mean_label")]
+    most = max((row[name] for row in shown for name in ("mean_prediction", "mean_label")), default=0.0)
+    whole = most == 0.0 or most > 0.5  # rare events are all in a corner of it
+    x = Scale(0, 1, 0, _WIDTH) if whole else from_zero(most, 0, _WIDTH)
+    y = replace(x, start=_WIDTH, end=0)
+    wide, high = (Axis(one, one.ticks(5), title=f"mean {what}") for one, what in ((x, "prediction"), (y, "label")))
+    parts = [across(wide, _WIDTH), up(high, _WIDTH), line((x(0), y(0)), (x(x.high), y(y.high)), **_DASHED)]
     for row, area in zip(shown, _areas(shown, "rows"), strict=True):
         place = x.within(row["mean_prediction"])
         if is_finite(row, "ci_low", "ci_high"):
             parts.append(_bar((place, y.within(row["ci_low"])), (place, y.within(row["ci_high"]))))
         parts.append(_dot(place, y.within(row["mean_label"]), area))
-    return framed(
-        _WIDTH, _WIDTH, *parts, left=room_down(high), right=_beyond(wide), above=_EDGE, below=room_across(wide)
-    )
+    left, right = room_beside(wide)
+    left = max(left, room_down(high))
+    return framed(_WIDTH, _WIDTH, *parts, left=left, right=right, above=_EDGE, below=room_across(wide))
 
 
 def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: str) -> Picture | None:
@@ -208,22 +216,34 @@ def histogram_plot(rows: Sequence[Row], quantiles: Mapping[str, float], title: s
     low, high = shown[0]["low"], shown[-1]["high"]
     scale = logarithmic(low, high, 0, width) if low > 0 else symmetric(low, high, 0, width, smallest)
     tops = [_height(row, scale) for row in shown]
-    wide = Axis(scale, powers(max(low, smallest), high), title=title, grid=False)
+    wide = Axis(scale, bent_ticks(scale, smallest), title=title, grid=False)
     upward = from_zero(max(tops), height, 0)
     counts = Axis(upward, upward.ticks(), count_texts, title="rows per doubling")
     parts = [across(wide, height), up(counts, width)]
     for row, top in zip(shown, tops, strict=True):
         start, end = scale(row["low"]), scale(row["high"])
         parts.append(rect(start, upward(top), end - start, height - upward(top), fill=ACCENT))
-    right = _beyond(wide)
-    for name, value in quantiles.items():
-        if low <= value <= high:
-            place, text = scale(value), short(name)
-            parts += [line((place, 0), (place, height), stroke=INK, stroke_dasharray="4,3")]
-            # above the bars, on which it could not be read
-            parts += [words(place - 1, -9, text, "start")]
-            right = max(right, place + width_of([text]) - width)
-    return framed(width, height, *parts, left=room_down(counts), right=right, above=16, below=room_across(wide))
+    left, right = room_beside(wide)
+    marked = [(scale(value), short(name)) for name, value in quantiles.items() if low <= value <= high]
+    lines, needed, above = _marks(marked, height)
+    left, right = max(left, room_down(counts)), max(right, needed - width)
+    return framed(width, height, *parts, *lines, left=left, right=right, above=above, below=room_across(wide))
+
+
+def _marks(marked: Sequence[tuple[float, str]], height: float) -> tuple[list[str], float, float]:
+    """Dashed lines with their names above the bars, on which they could not be read, in rows where they are close.
+
+    Also returns where the last name ends, and the height of all.
+    """
+    parts: list[str] = []
+    ends: list[float] = []  # of the rows, from the lowest
+    for place, text in sorted(marked):
+        row = next((row for row, end in enumerate(ends) if end < place), len(ends))
+        ends[row:] = [place + width_of([text]) + 4, *ends[row + 1 :]]
+        top = -_NAMES_LINE * (row + 0.5)
+        parts.append(line((place, top), (place, height), stroke=INK, stroke_dasharray="4,3"))
+        parts.append(words(place + 2, top, text, "start"))
+    return parts, max(ends, default=0.0), _NAMES_LINE * len(ends)
 
 
 def _height(row: Row, scale: Scale) -> float:
@@ -248,16 +268,18 @@ def _size(row: Row) -> float:
     return float(max(abs(row["low"]), abs(row["high"])))
 
 
-def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], reasons: Sequence[str], title: str) -> Picture:
+def ledger_plot(
+    bars: Sequence[tuple[Sequence[str], Sequence[tuple[str, int]]]], reasons: Sequence[str], title: str
+) -> Picture:
     """One bar for each dataset, model and loss, stacked from the rows of each reason.
 
     Args:
-        bars: label, and (reason, rows) of each part.
+        bars: dataset, model and loss as far as they matter, and (reason, rows) of each part.
         reasons: all that have a colour, in order, also where other plots use them.
         title: what the axis shows.
     """
     width, step, thick = 340, 24, 14
-    height, names = step * len(bars), [short(label) for label, _ in bars]
+    height, names = step * len(bars), [_bar_name(label) for label, _ in bars]
     order = {reason: place for place, reason in enumerate(reasons)}
     colour = {reason: _REASONS[place % len(_REASONS)] for reason, place in order.items()}
     scale = from_zero(max([1, *(sum(rows for _, rows in parts) for _, parts in bars)]), 0, width)
@@ -274,8 +296,18 @@ def ledger_plot(bars: Sequence[tuple[str, Sequence[tuple[str, int]]]], reasons: 
     legend = [(reason, colour[reason]) for reason in reasons if reason in used]
     wide, room = room_across(axis), _LEGEND_LINE * -(-len(legend) // 2) + 8
     drawn.append(group(0, height + wide + 8, _colours(legend)))
-    left, right = 10 + width_of(names), max(_beyond(axis), _colours_width(legend) - width)
+    left, right = room_beside(axis)
+    left, right = max(left, 10 + width_of(names)), max(right, _colours_width(legend) - width)
     return framed(width, height, *drawn, left=left, right=right, below=wide + room)
+
+
+def _bar_name(parts: Sequence[str]) -> str:
+    """The names of what a bar is of, each by itself as short as the room for all demands: short ones leave theirs."""
+    room, letters = _BAR_NAME, dict.fromkeys(parts, 0)
+    for left, part in zip(range(len(parts), 0, -1), sorted(parts, key=len), strict=True):
+        letters[part] = min(len(part), room // left)
+        room -= letters[part]
+    return " · ".join(short(part, letters[part]) for part in parts)
 
 
 def _colours(legend: Sequence[tuple[str, str]]) -> str:

@@ -53,7 +53,7 @@ def ledger(report: Report) -> Iterator[Block]:
     yield from _quarantined(report)
 
 
-def _bars(entries: Sequence[Row]) -> dict[str, list[tuple[str, int]]]:
+def _bars(entries: Sequence[Row]) -> dict[tuple[str, ...], list[tuple[str, int]]]:
     """What became of rows, by dataset, model and loss; one bar for models or losses that leave out the same rows."""
     parts: dict[tuple[str, ...], list[tuple[str, int]]] = {}
     for row in entries:
@@ -63,7 +63,7 @@ def _bars(entries: Sequence[Row]) -> dict[str, list[tuple[str, int]]]:
         if any(shorter[key[:names]] != own for key, own in parts.items()):
             break
         parts = shorter
-    return {" · ".join(key): own for key, own in parts.items()}
+    return parts
 
 
 def _quarantined(report: Report) -> Iterator[Block]:

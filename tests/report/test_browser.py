@@ -117,6 +117,25 @@ def test_every_plot_is_drawn(name: str, look: str, visit: Callable[..., Visit], 
     counter.close()
 
 
+CUT = """
+svg => {
+  const whole = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("circle, line, path, rect, text")]
+    .filter((one) => one.parentNode.tagName === "g")
+    .map((one) => [one, one.getBoundingClientRect()])
+    .filter(([_, box]) => box.left < whole.left - 1 || box.right > whole.right + 1
+      || box.top < whole.top - 1 || box.bottom > whole.bottom + 1)
+    .map(([one, _]) => one.outerHTML);
+}
+"""
+
+
+@pytest.mark.parametrize(("name", "look"), SOME)
+def test_nothing_is_cut_off_at_the_edge_of_a_plot(name: str, look: str, visit: Callable[..., Visit]) -> None:
+    for plot in visit(name, look).page.locator("figure svg").all():
+        assert plot.evaluate(CUT) == []
+
+
 @pytest.mark.parametrize(("name", "look"), SOME)
 def test_axe_finds_no_barrier(name: str, look: str, visit: Callable[..., Visit]) -> None:
     found = visit(name, look)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -36,6 +36,14 @@ class Read:
     def __init__(self, picture: Picture | None) -> None:
         assert picture is not None
         self.root = ET.fromstring(picture.svg("name", "about"))
+        self.check_edges()
+
+    def check_edges(self) -> None:
+        """Nothing is outside of the picture: shapes as they are, words as wide as in a narrow font."""
+        width, height = (float(self.root.attrib[name]) for name in ("width", "height"))
+        for x, y in _corners(self.root, 0.0, 0.0):
+            assert -0.01 <= x <= width + 0.01
+            assert -0.01 <= y <= height + 0.01
 
     def all(self, kind: str) -> list[dict[str, str]]:
         return [one.attrib for one in self.root.iter(f"{_SVG}{kind}")]
@@ -56,6 +64,38 @@ class Read:
         """From pixels to values, by the numbers at the left of the plot."""
         found = [(y - 4.5, value(text)) for x, y, text in self.texts() if x < 0 and _is(value, text)]
         return _line(found)
+
+
+def _corners(element: ET.Element, x: float, y: float) -> Iterator[tuple[float, float]]:
+    """The corners of the boxes of everything in an element that is moved by (x, y)."""
+    for one in element:
+        kind, found = one.tag.removeprefix(_SVG), one.attrib
+        number = {name: float(text) for name, text in found.items() if re.fullmatch(r"-?[\d.]+", text)}
+        if kind == "g":
+            across, down = map(float, found["transform"].removeprefix("translate(").removesuffix(")").split(","))
+            yield from _corners(one, x + across, y + down)
+        elif kind == "circle":
+            yield from (
+                (x + number["cx"] + sign * number["r"], y + number["cy"] + sign * number["r"]) for sign in (-1, 1)
+            )
+        elif kind == "line":
+            yield from ((x + number[f"x{end}"], y + number[f"y{end}"]) for end in (1, 2))
+        elif kind == "rect":
+            yield from (
+                (x + number["x"] + side * number["width"], y + number["y"] + side * number["height"]) for side in (0, 1)
+            )
+        elif kind == "path":
+            yield from ((x + float(a), y + float(b)) for a, b in re.findall(r"(-?[\d.]+),(-?[\d.]+)", found["d"]))
+        elif kind == "text":
+            wide = 5.5 * len(str(one.text))
+            start = {"start": 0.0, "middle": -wide / 2, "end": -wide}[found.get("text-anchor", "start")]
+            for along in (start, start + wide):
+                upright = "transform" in found
+                yield (
+                    (x + number["x"], y + number["y"] - along)
+                    if upright
+                    else (x + number["x"] + along, y + number["y"])
+                )
 
 
 def _is(value: Callable[[str], float], text: str) -> bool:
@@ -206,7 +246,10 @@ def test_calibration() -> None:
 
 
 def test_parts_of_a_ledger_are_as_long_as_they_have_rows() -> None:
-    bars = [("labels", [("lost", 250), ("scored", 1000)]), ("predictions", [("scored", 1000), ("null", 500)])]
+    bars = [
+        (("labels",), [("lost", 250), ("scored", 1000)]),
+        (("predictions",), [("scored", 1000), ("null", 500)]),
+    ]
     read = Read(ledger_plot(bars, ["scored", "lost", "null"], "rows"))
     value = read.across(_count)
     parts = [one for one in read.all("rect") if one["height"] == "14"]
@@ -287,6 +330,72 @@ def test_close_numbers_have_the_digits_that_tell_them_apart() -> None:
     assert number_texts([0.1, 0.2, 0.30000000000000004]) == ["0.1", "0.2", "0.3"]
 
 
+@pytest.mark.parametrize(
+    "bins",
+    [
+        [(3.0, 3.02), (3.02, 3.05)],
+        [(0.2, 3.0), (3.0, 9.0)],
+        [(-8.0, -4.0), (-4.0, -2.0)],
+        [(-100.0, -10.0), (-10.0, 0.0), (0.0, 0.0), (0.0, 1.0), (1.0, 1000.0)],
+        [(1e-9, 1e-8), (1e8, 1e9)],
+    ],
+)
+def test_every_axis_of_a_histogram_has_numbers_of_all_its_parts(bins: list[tuple[float, float]]) -> None:
+    """On both sides of zero, where there are bins on both, and also where all losses are nearly the same."""
+    rows = [{"low": low, "high": high, "rows": 5} for low, high in bins]
+    read = Read(histogram_plot(rows, {"p50": bins[0][0], "p90": bins[0][1], "p99": bins[-1][1]}, "loss"))
+    below = max(y for _, y, text in read.texts() if _is(float, text))
+    found = [float(text) for _, y, text in read.texts() if y == below]
+    assert len(found) >= 2
+    assert (min(found) < 0, max(found) > 0) == (bins[0][0] < 0, bins[-1][1] > 0)
+    names = [(x, y) for x, y, text in read.texts() if text.startswith("p")]
+    assert len(names) == 3
+    for one, two in itertools.pairwise(sorted(names)):
+        assert two[1] != one[1] or two[0] - one[0] > 5.5 * 3
+
+
+def test_names_of_bars_differ_where_what_they_are_of_does() -> None:
+    bars = [
+        (("predictions", f"a_model_with_a_long_name_{place}", "mean_absolute_error"), [("scored", 3)])
+        for place in range(4)
+    ]
+    assert len({text for text in Read(ledger_plot(bars, ["scored"], "rows")).words() if "_" in text}) == 4
+
+
+def test_means_of_all_sizes_have_shades_of_their_own() -> None:
+    cells = {(0, place): 10.0 ** (2 * place - 5) for place in range(6)}
+    shades = [one["fill-opacity"] for one in Read(heat_map(cells, ["a"], list("uvwxyz"), ["g", "h"])).all("rect")[:6]]
+    assert len(set(shades)) == 6
+
+
+def test_rare_events_are_not_in_a_corner_of_their_plot() -> None:
+    names = ("mean_prediction", "mean_label", "ci_low", "ci_high", "rows")
+    rows = [dict(zip(names, (p, p, p / 2, 2 * p, 10), strict=True)) for p in (0.001, 0.004, 0.009)]
+    places = [_number(one, "cx") for one in Read(calibration_plot(rows)).all("circle")]
+    assert places[-1] - places[0] > 150
+
+
+@pytest.mark.parametrize("runs", [2, 3, 8, 30])
+@pytest.mark.parametrize(
+    "step",
+    [
+        timedelta(seconds=1),
+        timedelta(minutes=1),
+        timedelta(hours=1),
+        timedelta(days=1),
+        timedelta(days=7),
+        timedelta(days=30),
+    ],
+)
+def test_a_line_has_two_moments_at_least(step: timedelta, runs: int) -> None:
+    moments = [datetime(2026, 2, 27, 2, 30, 7) + place * step for place in range(runs)]
+    read = Read(line_plot([_row("s", float(place % 3)) for place in range(runs)], moments))
+    below = max(y for _, y, _ in read.texts())
+    places = sorted(x for x, y, _ in read.texts() if y == below)
+    assert len(places) >= 2
+    assert all(two - one > 5.5 * 8 for one, two in itertools.pairwise(places))
+
+
 def test_labels_stay_text() -> None:
     """Every name and value that a page is tested with, in every place for one, is text of a shape that is known."""
     for label in HOSTILE:
@@ -296,7 +405,7 @@ def test_labels_stay_text() -> None:
             dot_plot(rows, "mean", "slice", label),
             heat_map({(0, 0): 1.0}, [label], [label], [label, label]),
             histogram_plot(bins, {label: 1.5}, label),
-            ledger_plot([(label, [("scored", 3)])], ["scored"], "rows"),
+            ledger_plot([((label, label), [("scored", 3)])], ["scored"], "rows"),
         ):
             svg = plot_of(picture, label, "about")
             assert svg is not None
