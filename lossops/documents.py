@@ -116,10 +116,14 @@ def override(parsed: dict[str, Any], setting: str) -> None:
     place: Any = parsed
     for parent in parents:
         place = _step(place, parent, key)
+    try:
+        given = parse_yaml(value)
+    except ConfigError as error:
+        raise ConfigError(f"--set {setting}: {error}") from error
     if isinstance(place, list):
-        place[_list_index(place, last, key)] = parse_yaml(value)
+        place[_list_index(place, last, key)] = given
     elif isinstance(place, dict):
-        place[last] = parse_yaml(value)
+        place[last] = given
     else:
         raise ConfigError(f"--set {key}: the value above {last!r} is {kind(place)}; allowed: a mapping or a list")
 

@@ -393,6 +393,7 @@ def test_later_overrides_win(tmp_path: Path) -> None:
     [
         ("name", ["--set", "'name'", "key=value"]),
         ("=x", ["--set", "key=value"]),
+        ("date=2026-13-01", ["--set date=2026-13-01", "month must be in 1..12"]),
         ("nmae=x", ["nmae", "'name'"]),
         ("losses.9.delta=1", ["--set losses.9.delta", "'9'", "0 to 2"]),
         ("losses.-1=huber", ["--set losses.-1", "'-1'", "0 to 2"]),
