@@ -96,7 +96,7 @@ class Stack:
         """Yield the totals of each slice, float64 [copies, groups, width], of those of all numbers."""
         start = 0
         for size, times in zip(self.sizes, self.copies, strict=True):
-            yield totals[start : (start := start + times * size)].reshape(times, size, -1)
+            yield totals[start : (start := start + times * size)].reshape(times, size, totals.shape[1])
 
 
 @dataclass(frozen=True)

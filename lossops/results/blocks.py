@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ Columns = Mapping[str, pa.Array]
 
 
 def filled(
-    found: Mapping[str, npt.NDArray[np.generic]], sure: npt.NDArray[np.bool_], exact: Callable[[int], object | None]
+    found: Mapping[str, npt.NDArray[np.generic]],
+    sure: npt.NDArray[np.bool_],
+    exact: Callable[[int], object | None],
+    order: Integers,
 ) -> tuple[dict[str, pa.Array], npt.NDArray[np.bool_]]:
     """Return columns whose unsure entries are those of exact results, and which groups have a result at all.
 
@@ -26,6 +30,7 @@ def filled(
         found: for each name [groups], masked where there is no number.
         sure: bool [groups].
         exact: returns the result of a group, whose attributes are the names, or None.
+        order: int64 [groups], the group of each row of the columns, which leave out groups without a result.
     """
     arrays = {name: np.array(np.ma.getdata(values)) for name, values in found.items()}
     masks = {name: np.array(np.ma.getmaskarray(values)) for name, values in found.items()}
@@ -37,28 +42,32 @@ def filled(
             value = getattr(one, name, None)
             masks[name][group] = value is None
             values[group] = 0 if value is None else value
-    return {name: pa.array(values, mask=masks[name]) for name, values in arrays.items()}, present
+    rows = order[present[order]]
+    return {name: pa.array(values[rows], mask=masks[name][rows]) for name, values in arrays.items()}, present
 
 
-def summary_columns(cell: CellResults, number: int) -> Columns | None:
-    """Return the numbers of losses.parquet of each group of a slice; None where they come as rows."""
+def summary_columns(cell: CellResults, number: int, order: Integers) -> Columns | None:
+    """Return the numbers of losses.parquet of the groups of a slice, in an order; None where they come as rows."""
     found = cell.plain_summaries(number)
     if found is None:
         return None
-    columns, present = filled(*found, lambda group: cell.summary_of_group(number, group))
+    columns, present = filled(*found, lambda group: cell.summary_of_group(number, group), order)
     return columns if present.all() else None
 
 
-def contrast_columns(cell: CellResults, number: int, *, complement: bool) -> tuple[Columns, Integers] | None:
-    """Return the contrasts of those groups of a slice that have one, and which these are; None where as rows."""
+def contrast_columns(
+    cell: CellResults, number: int, order: Integers, *, complement: bool
+) -> tuple[Columns, Integers] | None:
+    """Return the contrasts of those groups of a slice that have one, in an order, and which of it these are.
+
+    None where they come as rows.
+    """
     found = cell.plain_contrasts(number, complement=complement)
     if found is None:
         return None
-    columns, present = filled(*found, lambda group: cell.contrast_of_group(number, group, complement=complement))
-    groups = np.flatnonzero(present)
-    if len(groups) < len(present):
-        columns = {name: values.take(pa.array(groups)) for name, values in columns.items()}
-    return columns, groups
+    exact = partial(cell.contrast_of_group, number, complement=complement)
+    columns, present = filled(*found, exact, order)
+    return columns, np.flatnonzero(present[order])
 
 
 def table_of(schema: pa.Schema, rows: int, columns: Mapping[str, Any]) -> pa.Table:

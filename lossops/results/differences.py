@@ -7,7 +7,6 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-import numpy as np
 import pyarrow as pa
 
 from lossops.comparisons import Contrast, Difference, adjusted, adjusted_array
@@ -60,19 +59,15 @@ def _contrasts_at_once(results: Results, task: Task, against: str, schema: pa.Sc
     for number, chosen in enumerate(results.slices):
         if not chosen.axes:  # overall is not compared with itself
             continue
-        found = contrast_columns(cell, number, complement=against == "complement")
+        order, places = results.places(number)
+        found = contrast_columns(cell, number, order, complement=against == "complement")
         if found is None:
             return None
-        columns, groups = found
-        order, places = results.places(number)
-        at = np.full(len(order), -1, dtype=np.int64)
-        at[groups] = np.arange(len(groups))
-        rows = pa.array(np.flatnonzero(at[order] >= 0))
-        own = {name: values.take(pa.array(at[order]).take(rows)) for name, values in columns.items()}
-        shown = places.take(rows)
+        columns, rows = found
+        shown = places if len(rows) == len(order) else places.take(pa.array(rows))
         head = {"model": task.model, "loss": task.name, "against": against}
         named = dict(zip(shown.column_names, shown.columns, strict=True))
-        parts.append(table_of(schema, len(rows), {**head, **named, **own}))
+        parts.append(table_of(schema, len(rows), {**head, **named, **columns}))
     whole = pa.concat_tables([schema.empty_table(), *parts])
     p_values = adjusted_array(whole["p_value"].cast(pa.float64()).to_numpy())
     place = schema.get_field_index("p_adjusted")

@@ -36,18 +36,18 @@ def loss_table(results: Results, schema: pa.Schema) -> pa.Table:
 
 def _loss_columns(results: Results, task: Task, number: int, schema: pa.Schema) -> pa.Table | None:
     """Return the rows of one slice at once; None where that does not go."""
-    cell = results.cell(task.cell)
-    found = None if isinstance(task.loss, BoundMeasure) or results.hidden(task.cell) else summary_columns(cell, number)
+    if isinstance(task.loss, BoundMeasure) or results.hidden(task.cell):
+        return None
+    cell, (order, places) = results.cell(task.cell), results.places(number)
+    found = summary_columns(cell, number, order)
     if found is None:
         return None
     levels = results.plan.config.quantiles
     tails = zip(map(quantile_name, levels), cell.quantile_columns(number, levels), strict=False)
-    numbers = {**found, **{name: pa.array(values, from_pandas=True) for name, values in tails}}
-    order, places = results.places(number)
-    ordered_numbers = {name: values.take(pa.array(order)) for name, values in numbers.items()}
+    numbers = {**found, **{name: pa.array(values[order], from_pandas=True) for name, values in tails}}
     head = {"model": task.model, "loss": task.name, "kind": "loss"}
     named = dict(zip(places.column_names, places.columns, strict=True))
-    return table_of(schema, len(order), {**head, **named, **ordered_numbers})
+    return table_of(schema, len(order), {**head, **named, **numbers})
 
 
 def _loss_rows(results: Results, task: Task, number: int) -> Iterator[Row]:

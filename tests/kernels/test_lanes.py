@@ -47,6 +47,17 @@ def test_lanes_give_the_bits_of_adding_row_by_row(loss: str, weight: str, rows: 
     _check_products(found, losses, weights, reasons, clipped, stack)
 
 
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_no_rows_in_no_groups(weight: str) -> None:
+    """As where all rows of a file find no partner; slices with groups of other files are there beside."""
+    nothing, none = np.zeros(0), np.zeros(0, dtype=np.uint8)
+    stack = Stack.of([np.zeros(0, dtype=np.int64)] * 2, [0, 3])
+    found = Sums.of_rows(nothing, WEIGHTS[weight](0), none, none, stack)
+    assert [len(sums.counts) for sums in found] == [0, 3]
+    assert same_bits(found[1], Sums.zero(3, weighted=weight != "no weights"))
+    _check_products(found, nothing, WEIGHTS[weight](0), none, none, stack)
+
+
 def _check_products(
     ones: list[Sums],
     losses: Floats,
@@ -61,7 +72,7 @@ def _check_products(
     awry = any(sums.counts[:, 3:5].any() for sums in (*ones, *twos))
     assert (pairs is None) == awry
     divisors = None if weights is None else np.where(reasons == 0, weights, 0.0)
-    for sums, groups, size in zip(pairs or (), stack.groups, SIZES, strict=False):
+    for sums, groups, size in zip(pairs or (), stack.groups, stack.sizes, strict=False):
         expected = Sums.zero_pairs(size, divided=weights is not None)
         expected.add_pairs(losses, others, weights, divisors, reasons, groups)
         assert same_bits(sums, expected)
