@@ -1,4 +1,4 @@
-"""Python's search for garbage, kept away from what a command loads: nothing of it ever is, and it is most of all."""
+"""Python's search for garbage leaves out what a command imports: most objects are of that, and none is ever garbage."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Scale:
     Args:
         low, high: values at its ends.
         start, end: their pixels.
-        bent: what makes equal steps of values that are equally far apart on the axis; none of them for a linear scale.
+        bent: maps values that are equally far apart on the axis to equal steps; the identity for a linear scale.
     """
 
     low: float

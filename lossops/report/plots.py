@@ -121,7 +121,7 @@ def dot_plot(
 def _axis_of(values: Sequence[float], title: str, *, zero: bool) -> Axis | None:
     """A linear axis, or one that leaves out no power of ten where values spread over many."""
     positive = [value for value in values if value > 0]
-    if not zero and len(positive) == len(values) and max(positive) > 1000 * min(positive):
+    if not zero and len(positive) == len(values) and _spreads(min(positive), max(positive)):
         scale = logarithmic(min(positive), max(positive), 0, _WIDTH, _EDGE)
         return Axis(scale, bent_ticks(scale, scale.low), title=title)
     straight = linear(values, 0, _WIDTH, zero=zero)
@@ -155,18 +155,23 @@ def heat_map(
     parts.append(words(width / 2, height + room + 8, short(columns[1])))
     left = 10 + width_of(rows)
     title = short(columns[0])
-    parts.append(words(-left - 10, height / 2, title, upright=True))
+    parts.append(words(-left - 14, height / 2, title, upright=True))
     lean = max((width_of([title]) - height) / 2, 0)  # of that title, which may be longer than the map is high
     legend, needed = _shades(low, most)
     parts.append(group(0, -48 - lean, legend))
     right = max(needed - width, 0)
     below = max(room + 20, lean)
-    return framed(width, height, *parts, left=left + 20, right=right, above=54 + lean, below=below)
+    return framed(width, height, *parts, left=left + 24, right=right, above=54 + lean, below=below)
+
+
+def _spreads(low: float, high: float) -> bool:
+    """Whether values are so far apart that only powers of ten tell them from each other."""
+    return low > 0 and high > 1000 * low
 
 
 def _shade(value: float, low: float, high: float) -> dict[str, str | float]:
     """The colour of a cell; by powers of ten where values spread over many."""
-    if low > 0 and high > 1000 * low:
+    if _spreads(low, high):
         value, low, high = math.log(value), math.log(low), math.log(high)
     part = 1.0 if low == high else value / high if math.isinf(high - low) else (value - low) / (high - low)
     return {"fill": ACCENT, "fill_opacity": 0.15 + 0.85 * min(max(part, 0.0), 1.0)}
@@ -174,12 +179,13 @@ def _shade(value: float, low: float, high: float) -> dict[str, str | float]:
 
 def _shades(low: float, high: float) -> tuple[str, float]:
     """A legend of two lines, and how wide it is."""
-    parts, x = [words(0, 8, "mean loss", "start")], 0.0
+    title = "mean loss, logarithmic" if _spreads(low, high) else "mean loss"
+    parts, x = [words(0, 8, title, "start")], 0.0
     for value in (low, high) if low != high else (low,):
         (text,) = number_texts([float(f"{value:.4g}")])
         parts += [rect(x, 22, 12, 12, **_shade(value, low, high)), words(x + 18, 28, text, "start")]
         x += 18 + width_of([text]) + 20
-    return "".join(parts), max(x, width_of(["mean loss"]))
+    return "".join(parts), max(x, width_of([title]))
 
 
 def calibration_plot(rows: Sequence[Row]) -> Picture:

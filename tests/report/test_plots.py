@@ -364,8 +364,9 @@ def test_names_of_bars_differ_where_what_they_are_of_does() -> None:
 
 def test_means_of_all_sizes_have_shades_of_their_own() -> None:
     cells = {(0, place): 10.0 ** (2 * place - 5) for place in range(6)}
-    shades = [one["fill-opacity"] for one in Read(heat_map(cells, ["a"], list("uvwxyz"), ["g", "h"])).all("rect")[:6]]
-    assert len(set(shades)) == 6
+    read = Read(heat_map(cells, ["a"], list("uvwxyz"), ["g", "h"]))
+    assert len({one["fill-opacity"] for one in read.all("rect")[:6]}) == 6
+    assert "mean loss, logarithmic" in read.words()
 
 
 def test_rare_events_are_not_in_a_corner_of_their_plot() -> None:
