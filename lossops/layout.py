@@ -21,7 +21,7 @@ from lossops.histograms import Histogram
 from lossops.pairing import PLACE, Pairing, Subset
 from lossops.reliability import Reliability
 from lossops.slices import Axis, Categories, Grouping, Slice, group_rows, group_some, roll_up
-from lossops.sums import Stack, Sums
+from lossops.sums import Rows, Sums
 from lossops.units import UnitSums
 
 __all__ = ["Layout", "crossed", "lay_out"]
@@ -56,10 +56,10 @@ class Layout:
         return [number for number, (finer, _) in enumerate(self.slices) if finer is None]
 
     @cached_property
-    def stack(self) -> Stack:
-        """The groups of these slices."""
+    def rows(self) -> tuple[Rows, ...]:
+        """The rows by the groups of these slices."""
         groupings = [self.slices[number][1] for number in self.direct]
-        return Stack.of([one.groups for one in groupings], [len(one.keys) for one in groupings])
+        return tuple(Rows.of(one.groups, len(one.keys)) for one in groupings)
 
     def by_slice(self, direct: Callable[[int], _Part]) -> list[_Part]:
         """Return something for every slice of the run: directly from rows, or rolled up from a finer slice."""

@@ -132,16 +132,24 @@ def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Out
 
 def _scored(pairing: Pairing, batches: Iterable[Tables], watch: Stopwatch) -> State:
     """Return the sums of batches."""
-    total, waiting, count = Total(len(pairing.slices)), iter(batches), 1
-    while part := list(islice(waiting, count)):
-        tables = part[0] if len(part) == 1 else _together(part)
-        state = score_batch(pairing, tables, watch)
+    total, waiting, groups = Total(len(pairing.slices)), iter(batches), 0
+    for tables in waiting:
+        # Where groups are so many that adding them up costs as much as scoring their rows, several batches are one.
+        several = _MANY * max(groups, _most_values(pairing, tables)) > tables["predictions"].num_rows
+        together = _together([tables, *islice(waiting, _SEVERAL - 1)]) if several else tables
+        state = score_batch(pairing, together, watch)
+        groups = state.groups
         with watch.during("merge"):
             total.add(state)
-        # Where groups are so many that adding them up costs as much as scoring their rows, several batches are one.
-        count = _SEVERAL if _MANY * state.groups > tables["predictions"].num_rows else 1
     with watch.during("merge"):
         return total.state()
+
+
+def _most_values(pairing: Pairing, tables: Tables) -> int:
+    """How many values the dictionary of any column of the slices has; 0 where none has a dictionary."""
+    columns = (tables[source.side][source.column] for axis, source in pairing.axes.items() if axis.bins is None)
+    chunks = (chunk for column in columns if pa.types.is_dictionary(column.type) for chunk in column.chunks)
+    return max((len(chunk.dictionary) for chunk in chunks), default=0)
 
 
 def _together(batches: Sequence[Tables]) -> Tables:

@@ -78,7 +78,7 @@ def _score_rows(pairing: Pairing, tables: Tables, layout: Layout, rows: int, wat
         if pairing.baseline is not None:  # only pairs of losses count here, each by itself counts elsewhere
             continue
         denominators = denominators_of(task, label_numbers(task, tables, decoded)[0], weights, own)
-        direct[task.cell] = Sums.of_rows(values, weights, own, clipped, layout.stack, denominators)
+        direct[task.cell] = Sums.of_rows(values, weights, own, clipped, layout.rows, denominators)
         sums[task.cell] = layout.rolled_up(direct[task.cell])
         if pairing.has_histograms:
             histograms[task.cell] = _histograms(layout, losses[task.cell])
@@ -222,7 +222,7 @@ def _accumulate_pairs(
 
     if alike:
         ones, twos = (sums[cell] for cell in cells)
-        known = Sums.of_pairs(ones, twos, mine, theirs, weights, pairs.reasons, layout.stack)
+        known = Sums.of_pairs(ones, twos, mine, theirs, weights, pairs.reasons, layout.rows)
         if known is not None:
             return layout.rolled_up(known)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lossops.kernels import lanes
 from lossops.kernels.accumulate import (
     CLIPPED,
     COUNTS,
@@ -28,14 +27,14 @@ from lossops.kernels.accumulate import (
     add_block,
     add_divided_block,
     add_pair_block,
-    add_products,
     add_weighted_block,
     add_weighted_pair_block,
     merge_groups,
 )
 from lossops.kernels.exact import DIGITS, EMPTY_TOP
+from lossops.kernels.runs import add_products, add_runs, add_weighted_runs, in_order
 
-__all__ = ["Stack", "Sums"]
+__all__ = ["Rows", "Sums"]
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -45,58 +44,38 @@ _PAIR_COLUMNS = (PAIR_COLUMNS, WEIGHTED_PAIR_COLUMNS)
 _BY_LENGTH = {len(names): names for names in (*_COLUMNS, DIVIDED_COLUMNS, *_PAIR_COLUMNS)}
 
 
-_FEW = 8  # groups; so many copies of a few keep a row from waiting for the one before
+_MOST_ROWS = 1 << 31
 _NOTHING = np.empty(0)
 
 
 @dataclass(frozen=True)
-class Stack:
-    """The groups of some rows in several slices, numbered through.
+class Rows:
+    """The rows of a batch by their groups in a slice.
 
     Args:
-        groups: for each slice int64 [rows], the group of each row.
-        sizes: how many groups each slice has.
-        copies: how many times the groups of each slice are numbered; rows go round among them.
-        numbers: int32 [slices, rows], the number of each row's group.
-        rows: for each slice int64 [groups], its rows.
+        groups: int64 [rows], the group of each row.
+        order: int32 [rows], the rows section by section, those of a group next to each other.
+        starts: int64 [sections, groups + 1], where those of each group begin in this order, and the last end.
     """
 
-    groups: tuple[Integers, ...]
-    sizes: tuple[int, ...]
-    copies: tuple[int, ...]
-    numbers: npt.NDArray[np.int32]
-    rows: tuple[Integers, ...]
+    groups: Integers
+    order: npt.NDArray[np.int32]
+    starts: Integers
 
     @classmethod
-    def of(cls, groups: Sequence[Integers], sizes: Sequence[int]) -> Stack:
-        """Number the groups of slices through; there are at most `lossops.kernels.lanes.MOST_ROWS` rows.
+    def of(cls, groups: Integers, count: int) -> Rows:
+        """Order rows by their groups, of which there are so many.
 
         Raises:
-            ValueError: there are more.
+            ValueError: there are 2**31 rows or more.
         """
-        if groups and len(groups[0]) > lanes.MOST_ROWS:
-            raise ValueError(f"{len(groups[0])} rows at once; allowed: at most {lanes.MOST_ROWS}")
-        copies = tuple(_FEW if size <= _FEW else 1 for size in sizes)
-        numbers = np.empty((len(groups), len(groups[0]) if groups else 0), dtype=np.int32)
-        start = 0
-        for place, (own, size, times) in enumerate(zip(groups, sizes, copies, strict=True)):
-            np.add(own, start, out=numbers[place], casting="same_kind")
-            for copy in range(1, times):
-                numbers[place, copy::times] += copy * size
-            start += times * size
-        rows = tuple(np.bincount(own, minlength=size) for own, size in zip(groups, sizes, strict=True))
-        return cls(tuple(groups), tuple(sizes), copies, numbers, rows)
+        if len(groups) >= _MOST_ROWS:
+            raise ValueError(f"{len(groups)} rows at once; allowed: less than {_MOST_ROWS}")
+        return cls(groups, *in_order(groups, count))
 
-    @property
-    def size(self) -> int:
-        """How many numbers there are."""
-        return sum(size * times for size, times in zip(self.sizes, self.copies, strict=True))
-
-    def of_slices(self, totals: Floats) -> Iterator[Floats]:
-        """Yield the totals of each slice, float64 [copies, groups, width], of those of all numbers."""
-        start = 0
-        for size, times in zip(self.sizes, self.copies, strict=True):
-            yield totals[start : (start := start + times * size)].reshape(times, size, totals.shape[1])
+    def __len__(self) -> int:
+        """How many groups there are."""
+        return int(self.starts.shape[1]) - 1
 
 
 @dataclass(frozen=True)
@@ -178,29 +157,26 @@ class Sums:
         weights: Floats | None,
         reasons: npt.NDArray[np.uint8],
         clipped: npt.NDArray[np.uint8],
-        stack: Stack,
+        slices: Sequence[Rows],
         denominators: Floats | None = None,
     ) -> list[Sums]:
-        """The sums of a block of rows for every slice of a stack, as `add_rows` to nothing; all arrays are [rows]."""
+        """The sums of a block of rows for every slice, as `add_rows` to nothing; all arrays are [rows]."""
         weighted = weights is not None
-        found = [cls.zero(size, weighted=weighted, divided=denominators is not None) for size in stack.sizes]
+        found = [cls.zero(len(rows), weighted=weighted, divided=denominators is not None) for rows in slices]
         if denominators is not None:
-            for sums, groups in zip(found, stack.groups, strict=True):
-                sums.add_rows(losses, weights, reasons, clipped, groups, denominators)
+            for sums, rows in zip(found, slices, strict=True):
+                sums.add_rows(losses, weights, reasons, clipped, rows.groups, denominators)
             return found
-        kind = lanes.WEIGHTED if weighted else lanes.PLAIN
-        totals, odd = kind.nothing(stack.size), np.empty(len(losses), dtype=np.int64)
-        if weights is not None:
-            count, tops = lanes.add_weighted(losses, weights, reasons, clipped, stack.numbers, totals, odd)
-        else:
-            count, tops = lanes.add_plain(losses, reasons, clipped, stack.numbers, totals, odd)
-        left = odd[:count]
-        for sums, own, groups, rows in zip(found, stack.of_slices(totals), stack.groups, stack.rows, strict=True):
-            lanes.collect(kind, own, tops, *sums._arrays)
-            if count:
-                own_weights = None if weights is None else weights[left]
-                sums.add_rows(losses[left], own_weights, reasons[left], clipped[left], groups[left])
-            sums.counts[:, ROWS] = rows
+        scored, changed = _scored(losses, reasons), np.flatnonzero((clipped != 0) & (reasons == 0))
+        for number, rows, starts in _sections(slices):
+            if weights is None:
+                add_runs(scored, rows.order, starts, *found[number]._arrays)
+            else:
+                add_weighted_runs(scored, weights, rows.order, starts, *found[number]._arrays)
+        for sums, rows in zip(found, slices, strict=True):
+            sums.counts[:, ROWS] = np.diff(rows.starts).sum(axis=0)
+            if len(changed):
+                sums.counts[:, CLIPPED] = np.bincount(rows.groups[changed], minlength=len(rows))
         return found
 
     def add_pairs(
@@ -229,7 +205,7 @@ class Sums:
         baselines: Floats,
         weights: Floats | None,
         reasons: npt.NDArray[np.uint8],
-        stack: Stack,
+        slices: Sequence[Rows],
     ) -> list[Sums] | None:
         """The sums of pairs of which each number by itself has been summed, of the same rows in the same groups.
 
@@ -239,7 +215,7 @@ class Sums:
             ones, twos: for each slice the sums of the first and the second numbers.
             losses, baselines: float64 [rows], these.
             weights, reasons: [rows], as for `add_rows`.
-            stack: the groups of every slice.
+            slices: the rows by the groups of each.
 
         Returns:
             None where an infinity or an overflow makes pairs differ from what each is by itself.
@@ -247,18 +223,10 @@ class Sums:
         if any(sums.counts[:, [INFINITE, OVERFLOWED]].any() for sums in (*ones, *twos)):
             return None
         found = [cls._known_of_pairs(one, two) for one, two in zip(ones, twos, strict=True)]
-        own = _NOTHING if weights is None else weights
-        totals, odd = lanes.PRODUCT.nothing(stack.size), np.empty(len(losses), dtype=np.int64)
-        count, tops = lanes.add_products(losses, baselines, own, reasons, stack.numbers, totals, odd)
-        left = odd[:count]
-        for sums, of_slice, groups in zip(found, stack.of_slices(totals), stack.groups, strict=True):
-            column = sums.columns.index("xy")
-            product = cls.zero_of(len(sums.counts), 1)
-            lanes.collect(lanes.PRODUCT, of_slice, tops, *cls.zero_of(0, 1)._arrays[:2], product.digits, product.tops)
-            sums.digits[:, column], sums.tops[:, column] = product.digits[:, 0], product.tops[:, 0]
-            if count:
-                rest = losses[left], baselines[left], own[left] if len(own) else own, reasons[left], groups[left]
-                add_products(*rest, sums.digits, sums.tops, column)
+        scored, own = _scored(losses, reasons), _NOTHING if weights is None else weights
+        for number, rows, starts in _sections(slices):
+            sums = found[number]
+            add_products(scored, baselines, own, rows.order, starts, sums.digits, sums.tops, sums.columns.index("xy"))
         return found
 
     @classmethod
@@ -277,6 +245,19 @@ class Sums:
         if weighted and one.columns != DIVIDED_COLUMNS:
             found.counts[:, DIVIDED] = one.counts[:, SCORED]
         return found
+
+
+def _sections(slices: Sequence[Rows]) -> Iterator[tuple[int, Rows, Integers]]:
+    """Yield sections of rows, each for every slice, whose number comes first, while the cache holds it."""
+    for place in range(max((len(rows.starts) for rows in slices), default=0)):
+        for number, rows in enumerate(slices):
+            if place < len(rows.starts):
+                yield number, rows, rows.starts[place]
+
+
+def _scored(losses: Floats, reasons: npt.NDArray[np.uint8]) -> Floats:
+    """Losses, NaN for rows that are not scored."""
+    return np.where(reasons == 0, losses, np.nan) if reasons.any() else losses
 
 
 _WEIGHTED = {"x": "wl", "y": "wl", "x2": "w2l2", "y2": "w2l2"}

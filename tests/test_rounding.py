@@ -13,7 +13,7 @@ from lossops.comparisons import contrast, plain_contrasts
 from lossops.rounding import Doubled, rounded_quotient, value_of
 from lossops.samples import Sample
 from lossops.statistics import Plain, plain_summaries, summary_of
-from lossops.sums import Stack, Sums
+from lossops.sums import Rows, Sums
 from tests.oracles import value_of_digits
 
 CONFIDENCE = 0.95
@@ -40,8 +40,8 @@ def slices(losses: np.ndarray[tuple[int], np.dtype[np.float64]], groups: int) ->
     """The sums of random groups, and of all rows."""
     rows = len(losses)
     none = np.zeros(rows, dtype=np.uint8)
-    stack = Stack.of([RANDOM.integers(0, groups, rows), np.zeros(rows, dtype=np.int64)], [groups, 1])
-    return Sums.of_rows(losses, None, none, none, stack)
+    slices = [Rows.of(RANDOM.integers(0, groups, rows), groups), Rows.of(np.zeros(rows, dtype=np.int64), 1)]
+    return Sums.of_rows(losses, None, none, none, slices)
 
 
 def of_group(numbers: dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]], group: int) -> dict[str, object]:

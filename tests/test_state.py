@@ -15,7 +15,7 @@ from lossops.groups import Keys, Parts
 from lossops.kernels.checks import Reason
 from lossops.samples import columns_of
 from lossops.state import Cell, GroupTable, State, Total, count_reasons
-from lossops.sums import Stack, Sums
+from lossops.sums import Rows, Sums
 from tests.strategies import finite_floats
 
 _CELLS: tuple[Cell, ...] = (("candidate", "huber"), ("baseline", "huber"))
@@ -164,8 +164,8 @@ def test_pairs_from_what_is_known_of_each(kind: str) -> None:
     singles = [Sums.zero(7, weighted=weights is not None, divided=denominators is not None) for _ in range(2)]
     for sums, values in zip(singles, (one, two), strict=True):
         sums.add_rows(values, weights, reasons, clipped, groups, denominators)
-    stack = Stack.of([groups], [7])
-    pairs = Sums.of_pairs(singles[:1], singles[1:], one, two, weights, reasons, stack)
+    slices = [Rows.of(groups, 7)]
+    pairs = Sums.of_pairs(singles[:1], singles[1:], one, two, weights, reasons, slices)
     assert pairs is not None
     found = pairs[0]
     expected = Sums.zero_pairs(7, divided=weights is not None)
@@ -177,4 +177,4 @@ def test_pairs_from_what_is_known_of_each(kind: str) -> None:
         assert columns_of(found, group) == columns_of(expected, group)
     one[17], reasons[17] = np.inf, 0
     singles[0].add_rows(one, weights, reasons, clipped, groups, denominators)
-    assert Sums.of_pairs(singles[:1], singles[1:], one, two, weights, reasons, stack) is None
+    assert Sums.of_pairs(singles[:1], singles[1:], one, two, weights, reasons, slices) is None

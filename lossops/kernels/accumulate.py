@@ -38,11 +38,12 @@ __all__ = [
     "WEIGHTED_PAIR_COLUMNS",
     "add_block",
     "add_divided_block",
+    "add_loss",
     "add_pair_block",
-    "add_products",
     "add_values",
     "add_weighted_pair_block",
     "add_weighted_block",
+    "add_weighted_loss",
     "merge_groups",
     "product_terms",
     "weighted_terms",
@@ -65,6 +66,21 @@ def _count(loss: float, clipped: int, counts: Any, extremes: Any, group: int) ->
     extremes[group, 1] = max(extremes[group, 1], loss)
 
 
+@inline
+def add_loss(loss: float, counts: Any, digits: Any, tops: Any, group: int) -> None:
+    """Add one loss to the sums of a group."""
+    if math.isinf(loss):
+        counts[group, INFINITE] += 1
+        return
+    add_term(loss, digits, tops, group, 0)
+    high, low = two_product(loss, loss)
+    if math.isinf(high):
+        counts[group, OVERFLOWED] += 1
+        return
+    add_term(high, digits, tops, group, 1)
+    add_term(low, digits, tops, group, 1)
+
+
 @jit
 def add_block(
     losses: Any, reasons: Any, clipped: Any, groups: Any, counts: Any, extremes: Any, digits: Any, tops: Any
@@ -85,16 +101,7 @@ def add_block(
             continue
         loss = losses[i] + 0.0  # -0.0 becomes 0.0, so that the extremes do not depend on order
         _count(loss, clipped[i], counts, extremes, group)
-        if math.isinf(loss):
-            counts[group, INFINITE] += 1
-            continue
-        add_term(loss, digits, tops, group, 0)
-        high, low = two_product(loss, loss)
-        if math.isinf(high):
-            counts[group, OVERFLOWED] += 1
-            continue
-        add_term(high, digits, tops, group, 1)
-        add_term(low, digits, tops, group, 1)
+        add_loss(loss, counts, digits, tops, group)
 
 
 @inline
@@ -118,6 +125,24 @@ def _add_pair(term: Any, digits: Any, tops: Any, group: int, column: int) -> Non
     add_term(term[1], digits, tops, group, column)
 
 
+@inline
+def add_weighted_loss(loss: float, weight: float, counts: Any, digits: Any, tops: Any, group: int) -> None:
+    """Add one weighted loss to the sums of a group."""
+    add_term(weight, digits, tops, group, 2)
+    wl, wl2, _, w2, w2l, w2l2 = weighted_terms(loss, weight)
+    if math.isinf(wl[0]):
+        counts[group, INFINITE] += 1
+        return
+    _add_pair(wl, digits, tops, group, 0)
+    if math.isinf(wl2[0]) or math.isinf(w2[0]) or math.isinf(w2l[0]) or math.isinf(w2l2[0]):
+        counts[group, OVERFLOWED] += 1
+        return
+    _add_pair(wl2, digits, tops, group, 1)
+    _add_pair(w2, digits, tops, group, 3)
+    _add_pair(w2l, digits, tops, group, 4)
+    _add_pair(w2l2, digits, tops, group, 5)
+
+
 @jit
 def add_weighted_block(
     losses: Any,
@@ -138,19 +163,7 @@ def add_weighted_block(
             continue
         loss, weight = losses[i] + 0.0, weights[i]
         _count(loss, clipped[i], counts, extremes, group)
-        add_term(weight, digits, tops, group, 2)
-        wl, wl2, _, w2, w2l, w2l2 = weighted_terms(loss, weight)
-        if math.isinf(wl[0]):
-            counts[group, INFINITE] += 1
-            continue
-        _add_pair(wl, digits, tops, group, 0)
-        if math.isinf(wl2[0]) or math.isinf(w2[0]) or math.isinf(w2l[0]) or math.isinf(w2l2[0]):
-            counts[group, OVERFLOWED] += 1
-            continue
-        _add_pair(wl2, digits, tops, group, 1)
-        _add_pair(w2, digits, tops, group, 3)
-        _add_pair(w2l, digits, tops, group, 4)
-        _add_pair(w2l2, digits, tops, group, 5)
+        add_weighted_loss(loss, weight, counts, digits, tops, group)
 
 
 @jit
@@ -317,26 +330,6 @@ def product_terms(loss: float, baseline: float, weight: float) -> Any:
     y, y_low = two_product(weight, baseline)
     high, low = two_product(x, y)
     return high, low + (x * y_low + x_low * y)
-
-
-@jit
-def add_products(
-    losses: Any, baselines: Any, weights: Any, reasons: Any, groups: Any, digits: Any, tops: Any, column: int
-) -> None:
-    """Add only the products of pairs, where all else that `add_pair_block` adds is known of each loss by itself.
-
-    Args:
-        losses, baselines: float64 [rows], finite, and so are their squares.
-        weights: float64 [rows], or empty where every weight is 1.
-        reasons, groups, digits, tops: as `add_block`.
-        column: where the sum of the products is.
-    """
-    weighted = weights.shape[0] > 0
-    for i in range(losses.shape[0]):
-        if reasons[i] != 0:
-            continue
-        terms = product_terms(losses[i], baselines[i], weights[i] if weighted else 1.0)
-        _add_pair(terms, digits, tops, groups[i], column)
 
 
 @jit

@@ -270,7 +270,10 @@ class _Folder:
         """Read some columns of losses.parquet, and only some slices if these are given."""
         try:
             with self.storage.open_input_file(self._losses(run)) as file:
-                return _chosen(pq.ParquetFile(file, page_checksum_verification=True).read(_COLUMNS), only)
+                if only is None:
+                    return pq.ParquetFile(file, page_checksum_verification=True).read(_COLUMNS)
+                wanted = pc.field("slice").isin(list(only))  # passes over row groups that cannot have any
+                return pq.read_table(file, columns=_COLUMNS, filters=wanted, page_checksum_verification=True)
         except Exception as error:  # as above
             return _Unread(run.run_id, f"damaged: losses.parquet: {one_line(error)}")
 

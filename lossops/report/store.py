@@ -27,6 +27,7 @@ _PAGE = "report.html"
 _TOLD_GATES = 5  # in a message; all are in the table
 _TABLES = tuple(SCHEMAS)
 _Texts = Callable[[], Iterable[tuple[str, bytes]]]  # names of files, and what is in them
+_ROW_GROUP = 1 << 14  # rows: who wants one slice of many need not read all
 _WRITERS = 4  # tables that are written at a time
 
 
@@ -246,7 +247,7 @@ def _write(
 
     def write(name: str) -> None:
         with storage.open_output_stream(f"{folder}/{name}.parquet") as file:
-            pq.write_table(tables[name], file, compression="zstd", write_page_checksum=True)
+            pq.write_table(tables[name], file, compression="zstd", write_page_checksum=True, row_group_size=_ROW_GROUP)
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         written = pool.map(write, _TABLES)

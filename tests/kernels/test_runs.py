@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lossops.sums import Floats, Stack, Sums
+from lossops.sums import Floats, Rows, Sums
 from tests.kernels.test_exact import same_bits
 
 SIZES = [1, 5, 40, 300]
@@ -33,29 +33,29 @@ WEIGHTS = {
 @pytest.mark.parametrize("weight", WEIGHTS)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("rows", [1, 15, 16, 17, 255, 256, 257, 3000])
-def test_lanes_give_the_bits_of_adding_row_by_row(loss: str, weight: str, rows: int) -> None:
+def test_runs_give_the_bits_of_adding_row_by_row(loss: str, weight: str, rows: int) -> None:
     """Losses with counts and extremes, and products of pairs; a tenth of the rows is not scored."""
     losses, weights = LOSSES[loss](rows), WEIGHTS[weight](rows)
     reasons = np.where(RANDOM.random(rows) < 0.1, 12, 0).astype(np.uint8)
     clipped = (RANDOM.random(rows) < 0.3).astype(np.uint8)
-    stack = Stack.of([RANDOM.integers(0, size, rows) for size in SIZES], SIZES)
-    found = Sums.of_rows(losses, weights, reasons, clipped, stack)
-    for sums, groups, size in zip(found, stack.groups, SIZES, strict=True):
-        expected = Sums.zero(size, weighted=weights is not None)
-        expected.add_rows(losses, weights, reasons, clipped, groups)
+    slices = [Rows.of(RANDOM.integers(0, size, rows), size) for size in SIZES]
+    found = Sums.of_rows(losses, weights, reasons, clipped, slices)
+    for sums, by_group in zip(found, slices, strict=True):
+        expected = Sums.zero(len(by_group), weighted=weights is not None)
+        expected.add_rows(losses, weights, reasons, clipped, by_group.groups)
         assert same_bits(sums, expected)
-    _check_products(found, losses, weights, reasons, clipped, stack)
+    _check_products(found, losses, weights, reasons, clipped, slices)
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_no_rows_in_no_groups(weight: str) -> None:
     """As where all rows of a file find no partner; slices with groups of other files are there beside."""
     nothing, none = np.zeros(0), np.zeros(0, dtype=np.uint8)
-    stack = Stack.of([np.zeros(0, dtype=np.int64)] * 2, [0, 3])
-    found = Sums.of_rows(nothing, WEIGHTS[weight](0), none, none, stack)
+    slices = [Rows.of(np.zeros(0, dtype=np.int64), size) for size in (0, 3)]
+    found = Sums.of_rows(nothing, WEIGHTS[weight](0), none, none, slices)
     assert [len(sums.counts) for sums in found] == [0, 3]
     assert same_bits(found[1], Sums.zero(3, weighted=weight != "no weights"))
-    _check_products(found, nothing, WEIGHTS[weight](0), none, none, stack)
+    _check_products(found, nothing, WEIGHTS[weight](0), none, none, slices)
 
 
 def _check_products(
@@ -64,15 +64,15 @@ def _check_products(
     weights: Floats | None,
     reasons: np.ndarray[tuple[int], np.dtype[np.uint8]],
     clipped: np.ndarray[tuple[int], np.dtype[np.uint8]],
-    stack: Stack,
+    slices: list[Rows],
 ) -> None:
     others = losses[::-1] * 1.125
-    twos = Sums.of_rows(others, weights, reasons, clipped, stack)
-    pairs = Sums.of_pairs(ones, twos, losses, others, weights, reasons, stack)
+    twos = Sums.of_rows(others, weights, reasons, clipped, slices)
+    pairs = Sums.of_pairs(ones, twos, losses, others, weights, reasons, slices)
     awry = any(sums.counts[:, 3:5].any() for sums in (*ones, *twos))
     assert (pairs is None) == awry
     divisors = None if weights is None else np.where(reasons == 0, weights, 0.0)
-    for sums, groups, size in zip(pairs or (), stack.groups, stack.sizes, strict=False):
-        expected = Sums.zero_pairs(size, divided=weights is not None)
-        expected.add_pairs(losses, others, weights, divisors, reasons, groups)
+    for sums, rows in zip(pairs or (), slices, strict=False):
+        expected = Sums.zero_pairs(len(rows), divided=weights is not None)
+        expected.add_pairs(losses, others, weights, divisors, reasons, rows.groups)
         assert same_bits(sums, expected)
