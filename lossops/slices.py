@@ -169,7 +169,8 @@ def roll_up(chosen: Slice, columns: Mapping[Axis, Categories], finer: Slice, gro
         groups: its groups in this batch.
     """
     axes = [columns[axis] for axis in chosen.axes]
-    codes = [groups.keys.codes[:, finer.axes.index(axis)] for axis in chosen.axes]
+    # Columns lie in one piece, so that kernels are not compiled once more for others.
+    codes = [np.ascontiguousarray(groups.keys.codes[:, finer.axes.index(axis)]) for axis in chosen.axes]
     return _combine(codes, axes, len(groups.keys))
 
 
