@@ -74,7 +74,7 @@ THIRD_PARTY = {
     "statistics": {"numpy", "scipy"},
     "ledger": {"numpy"},
     "data": {"numpy", "pyarrow", "fsspec"},
-    "report": {"jinja2", "pyarrow", "vl_convert"},
+    "report": {"jinja2", "orjson", "pyarrow", "vl_convert"},
     "documents": {"yaml"},
     "config": {"pydantic"},
     "tasks": {"numpy", "pyarrow"},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, takewhile
 from typing import Any, ClassVar, Literal
+
+import orjson
 
 from lossops.report.selection import number, printable
 
@@ -115,11 +116,7 @@ class Table:
         columns = [_packed(column, texts) for column in zip(*self.rows, strict=True)]
         kinds = [column.kind for column in self.columns]
         # Texts recur from row to row, so a row has their numbers.
-        found = json.dumps(
-            {"kinds": kinds, "texts": list(texts), "rows": list(zip(*columns, strict=True))},
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
+        found = orjson.dumps({"kinds": kinds, "texts": list(texts), "rows": list(zip(*columns, strict=True))}).decode()
         return found.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
@@ -134,12 +131,14 @@ def _packed(column: Cells, texts: dict[str, int]) -> Sequence[Any]:
 
 def within(rows: Sequence[Cells], size: int) -> Sequence[Cells]:
     """The first rows that together take not more than so many bytes of the page, about."""
-    sizes = accumulate(sum(map(_size, row)) for row in rows)
+    sizes = accumulate(map(sum, zip(*map(_sizes, zip(*rows, strict=True)), strict=True)))
     return rows[: sum(1 for _ in takewhile(lambda so_far: so_far <= size, sizes))]
 
 
-def _size(value: Any) -> int:
-    return len(value[:_WHOLE].encode()) + 1 if isinstance(value, str) else _NUMBER
+def _sizes(column: Cells) -> list[int]:
+    if str not in set(map(type, column)):
+        return [_NUMBER] * len(column)
+    return [len(value[:_WHOLE].encode()) + 1 if isinstance(value, str) else _NUMBER for value in column]
 
 
 def values(rows: Sequence[Mapping[str, Any]], *names: str) -> list[Cells]:

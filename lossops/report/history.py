@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -286,9 +287,8 @@ def _chosen(losses: pa.Table, only: Sequence[str] | None) -> pa.Table:
 
 
 def _where(losses: pa.Table, wanted: Mapping[str, str]) -> pa.Table:
-    for column, value in wanted.items():
-        losses = losses.filter(pc.equal(losses[column], value))
-    return losses
+    found = [pc.equal(losses[column], value) for column, value in wanted.items()]
+    return losses.filter(functools.reduce(pc.and_, found)) if found else losses
 
 
 def _numbered(losses: pa.Table, place: int) -> pa.Table:

@@ -121,8 +121,8 @@ def every_slice(report: Report, pairs: Sequence[Pair]) -> Iterator[Block]:
         size = _SLICE_BYTES // len(pairs)
         most = size // _ROW_BYTES
         parts = (slices_of(report, *pair, most), _without_overall(_own(hidden, pair)).slice(0, most))
-        rows = [row for part in parts for row in part.select([*names, "hidden", "heavy_tail"]).to_pylist()]
-        shown += within([(*one, _remark(row)) for one, row in zip(values(rows, *names), rows, strict=True)], size)
+        cells, remarks = _values(parts, names), map(_remark, *_values(parts, ["hidden", "heavy_tail", "rows_valid"]))
+        shown += within(list(zip(*cells, remarks, strict=True)), size)
     columns = [
         Column("slice", "text"),
         Column("model", "text", choice=True),
@@ -142,12 +142,17 @@ def every_slice(report: Report, pairs: Sequence[Pair]) -> Iterator[Block]:
     yield Table("t-slices", "Slices of every model and loss, the worst of each first", columns, shown)
 
 
-def _remark(row: Mapping[str, Any]) -> str | None:
-    if row["hidden"]:
-        return f"hidden: {row['hidden']}"
-    if row["heavy_tail"]:
+def _values(parts: Sequence[pa.Table], names: Sequence[str]) -> list[list[Any]]:
+    """The values of columns, of one table after the other."""
+    return [[value for part in parts for value in part[name].to_pylist()] for name in names]
+
+
+def _remark(hidden: str | None, heavy: object, scored: int | None) -> str | None:
+    if hidden:
+        return f"hidden: {hidden}"
+    if heavy:
         return "heavy tail: the interval is too short"
-    return None if row["rows_valid"] else "no row was scored"
+    return None if scored else "no row was scored"
 
 
 def compared_slices(report: Report, pairs: Sequence[Pair], limit: int) -> Iterator[Block]:
@@ -288,7 +293,8 @@ def _worst_cross(report: Report, pair: Pair) -> pa.Table:
     worst = slices_of(report, *pair, limit=1, axes=2)
     if not worst.num_rows:
         return worst
-    own, columns = _crossed(_own(report.losses, pair)), worst["slice_columns"][0].as_py()
+    losses = report.losses.select(["model", "loss", "slice_columns", "slice_values", "rows", "mean"])
+    own, columns = _crossed(_own(losses, pair)), worst["slice_columns"][0].as_py()
     same = [pc.equal(pc.list_element(own["slice_columns"], place), columns[place]) for place in (0, 1)]
     return own.filter(pc.and_(*same))
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -64,6 +66,12 @@ class Report:
     def warnings(self) -> Sequence[str]:
         """What must not be overlooked, such as a share of rows that is not scored: a sentence each."""
         return tuple(self.run.get("warnings", ()))
+
+    @cached_property
+    def overall(self) -> list[dict[str, Any]]:
+        """The rows of ``losses.parquet`` for all data."""
+        widths = pc.list_value_length(self.losses["slice_columns"])
+        return list(self.losses.take(pc.indices_nonzero(pc.equal(widths, 0))).to_pylist())
 
     def table(self, name: str) -> pa.Table:
         """Return a table by name, such as ``losses``, as Arrow.
