@@ -98,6 +98,11 @@ class Sums:
         return cls.zero_of(groups, len(_PAIR_COLUMNS[divided]))
 
     @classmethod
+    def joined(cls, every: Sequence[Sums]) -> Sums:
+        """The groups of one after those of the other."""
+        return cls(*(np.concatenate(arrays) for arrays in zip(*(one._arrays for one in every), strict=True)))
+
+    @classmethod
     def gathered(cls, parts: Sequence[tuple[Sums, npt.NDArray[np.int64]]], groups: int) -> Sums:
         """Add group ``i`` of each part to group ``at[i]`` of this many, for parts and their ``at``."""
         found = cls.zero_of(groups, parts[0][0].tops.shape[1])

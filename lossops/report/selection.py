@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,14 @@ def higher_is_better(report: Report, loss: str) -> bool:
     return declared is not None and declared.higher_is_better
 
 
-def slices_of(report: Report, model: str, loss: str, limit: int | None = None, axes: int | None = None) -> pa.Table:
+def slices_of(
+    report: Report,
+    model: str,
+    loss: str,
+    limit: int | None = None,
+    axes: int | None = None,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
     """The slices of a model and loss whose numbers are not hidden, worst first.
 
     Args:
@@ -89,11 +96,13 @@ def slices_of(report: Report, model: str, loss: str, limit: int | None = None, a
         model, loss: whose.
         limit: how many; None for all.
         axes: only those of so many columns.
+        columns: of losses.parquet; None for all.
     """
     found = _rows_of_slices(report, model, loss, axes)
     numbers = report.losses.select(["mean", "ci_low"]).take(found)
     order = _worst_first(numbers, low_is_worse=higher_is_better(report, loss))
-    return report.losses.take(found.take(order if limit is None else order.slice(0, limit)))
+    losses = report.losses if columns is None else report.losses.select(columns)
+    return losses.take(found.take(order if limit is None else order.slice(0, limit)))
 
 
 def _rows_of_slices(report: Report, model: str, loss: str, axes: int | None) -> pa.Array:

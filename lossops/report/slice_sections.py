@@ -115,12 +115,13 @@ def every_slice(report: Report, pairs: Sequence[Pair]) -> Iterator[Block]:
     count = pc.sum(pc.invert(is_overall(report.losses))).as_py()
     if not count:
         return
+    asked = [*names, "hidden", "heavy_tail"]
     hidden = report.losses.filter(pc.is_valid(report.losses["hidden"]))
     shown: list[tuple[Any, ...]] = []
     for pair in pairs:
         size = _SLICE_BYTES // len(pairs)
         most = size // _ROW_BYTES
-        parts = (slices_of(report, *pair, most), _without_overall(_own(hidden, pair)).slice(0, most))
+        parts = (slices_of(report, *pair, most, columns=asked), _without_overall(_own(hidden, pair)).slice(0, most))
         cells, remarks = _values(parts, names), map(_remark, *_values(parts, ["hidden", "heavy_tail", "rows_valid"]))
         shown += within(list(zip(*cells, remarks, strict=True)), size)
     columns = [
@@ -290,7 +291,7 @@ def _word(value: str | None) -> str:
 
 def _worst_cross(report: Report, pair: Pair) -> pa.Table:
     """The slices, in order, of the cross of two columns that holds the worst slice of any such cross."""
-    worst = slices_of(report, *pair, limit=1, axes=2)
+    worst = slices_of(report, *pair, limit=1, axes=2, columns=["slice_columns"])
     if not worst.num_rows:
         return worst
     losses = report.losses.select(["model", "loss", "slice_columns", "slice_values", "rows", "mean"])

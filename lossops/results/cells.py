@@ -23,11 +23,13 @@ from lossops.samples import Sample
 from lossops.slices import Slice
 from lossops.state import Cell, GroupTable
 from lossops.statistics import Plain, Summary, plain_summaries, samples_of, summary_of
+from lossops.sums import Sums
 from lossops.tasks import Comparison, Task
 
 __all__ = ["CellResults", "Results", "Row", "ordered", "place_of"]
 
 Row = dict[str, Any]
+_AtOnce = tuple[Mapping[str, npt.NDArray[Any]], npt.NDArray[np.bool_]]  # numbers by name [groups], and which are sure
 
 
 def ordered(keys: Sequence[GroupKey], chosen: Slice) -> list[GroupKey]:
@@ -147,8 +149,7 @@ class CellResults:
         self._samples: dict[int, Sequence[Sample | None]] = {}
         self._summaries: dict[int, dict[GroupKey, Summary]] = {}
         self._differences: dict[int, dict[GroupKey, Difference]] = {}
-        self._plains: dict[int, Plain | None] = {}
-        self._over_all: dict[int, Plain] = {}  # the same over the power of two of all rows
+        self._contrasts: dict[bool, _AtOnce] = {}
         self._skewness: dict[int, npt.NDArray[np.float64] | None] = {}
 
     @cached_property
@@ -202,34 +203,53 @@ class CellResults:
         table = self.table(number)
         return Sample.of(table.sums[self._cell], group, table.units.get(self._cell))
 
-    def _plain(self, number: int) -> Plain | None:
-        """The sums of a slice as numbers; None where it has no groups, or rows have weights or units."""
-        if number not in self._plains:
-            table = self.table(number)
-            is_plain = self._cell in table.sums and self._cell not in table.units and len(table.keys) > 0
-            self._plains[number] = Plain.of(table.sums[self._cell]) if is_plain else None
-        return self._plains[number]
-
-    def plain_summaries(self, number: int) -> tuple[Mapping[str, Any], Any] | None:
-        """The numbers of all groups of a slice by name, and for which they hold; None where there are no such."""
-        plain = self._plain(number)
-        if plain is None:
+    @cached_property
+    def _plain(self) -> tuple[Sums, Plain] | None:
+        """The sums of all slices, one after the other, as numbers; None where rows have weights or units."""
+        tables = self._state.tables
+        if any(self._cell not in table.sums or self._cell in table.units for table in tables):
             return None
-        numbers, sure = plain_summaries(self.table(number).sums[self._cell], plain, self.confidence)
+        sums = Sums.joined([table.sums[self._cell] for table in tables])
+        plain = Plain.of(sums)
+        return None if plain is None else (sums, plain)
+
+    @cached_property
+    def _plain_summaries(self) -> _AtOnce | None:
+        return None if self._plain is None else plain_summaries(*self._plain, self.confidence)
+
+    def _of_slice(self, found: _AtOnce, number: int) -> _AtOnce:
+        """What is there of all slices, of one."""
+        sizes = [len(table.keys) for table in self._state.tables]
+        own = slice(sum(sizes[:number]), sum(sizes[: number + 1]))
+        numbers, sure = found
+        return {name: values[own] for name, values in numbers.items()}, sure[own]
+
+    def plain_summaries(self, number: int) -> _AtOnce | None:
+        """The numbers of all groups of a slice by name, and for which they hold; None where there are no such."""
+        if self._plain_summaries is None or not len(self.table(number).keys):
+            return None
+        numbers, sure = self._of_slice(self._plain_summaries, number)
         squared = self._squared_skewness(number)
         if squared is None:
             return numbers, sure
-        heavy = are_heavy_tailed(squared, plain.rows.astype(np.float64))
+        heavy = are_heavy_tailed(squared, numbers["rows_valid"].astype(np.float64))
         return {**numbers, "heavy_tail": np.ma.array(heavy, mask=np.ma.getmaskarray(numbers["std_error"]))}, sure
 
-    def plain_contrasts(self, number: int, *, complement: bool) -> tuple[Mapping[str, Any], Any] | None:
+    def plain_contrasts(self, number: int, *, complement: bool) -> _AtOnce | None:
         """The contrasts of all groups of a slice by name, and for which they hold; None where there are no such."""
-        part, every = self._plain(number), self._plain(0)
-        if part is None or every is None or not len(every.rows) or not every.usable.all():
+        if self._over_all is None or not len(self.table(number).keys):
             return None
-        if number not in self._over_all:
-            self._over_all[number] = part.over(int(every.power[0]))
-        return plain_contrasts(part, self._over_all[number], every, self.confidence, complement=complement)
+        if complement not in self._contrasts:
+            self._contrasts[complement] = plain_contrasts(*self._over_all, self.confidence, complement=complement)
+        return self._of_slice(self._contrasts[complement], number)
+
+    @cached_property
+    def _over_all(self) -> tuple[Plain, Plain, Plain] | None:
+        """The sums of all slices, the same over the power of two of all rows, and those of all rows."""
+        every = Plain.of(self.table(0).sums[self._cell]) if self._plain is not None else None
+        if self._plain is None or every is None or not len(every.rows) or not every.usable.all():
+            return None
+        return self._plain[1], self._plain[1].over(int(every.power[0])), every
 
     def contrast_of_group(self, number: int, group: int, *, complement: bool) -> Contrast | None:
         """The contrast of one group of a slice."""
