@@ -38,7 +38,7 @@ __all__ = [
 OVERALL = "overall"
 MOVED = 0.05  # the adjusted p-value below which a mean has moved
 _COLUMNS = ["model", "loss", "slice", "rows_valid", "mean", "std_error", "ci_low", "ci_high", "units"]
-_SERIES = ("model", "loss", "slice")
+_PAIR = ["model", "loss"]
 _CANDIDATES = 1000  # reports whose run.json is read: those that were started last
 _READERS = 8  # at a time: object stores take long to answer, not to send
 _PAGE_RUNS = 30
@@ -89,8 +89,10 @@ class History:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Every model and loss, as the latest report that has them orders them."""
-        names = self.losses.select(["model", "loss", "run"]).sort_by([("run", "descending")])
-        found = names.group_by(["model", "loss"], use_threads=False).aggregate([])
+        rows = pa.table({"pair": _numbers(self.losses, _PAIR), "run": self.losses["run"]})
+        latest = pc.sort_indices(rows, [("run", "descending")])
+        firsts = pa.table({"pair": rows["pair"].take(latest), "row": latest}).group_by(["pair"], use_threads=False)
+        found = self.losses.select(_PAIR).take(firsts.aggregate([("row", "first")])["row_first"])
         return list(zip(found["model"].to_pylist(), found["loss"].to_pylist(), strict=True))
 
     def narrowed(self, **wanted: str | None) -> History:
@@ -141,7 +143,9 @@ def moves(history: History) -> list[Move]:
     """Return every move of a mean against the run before, surest first."""
     losses = history.losses
     freedom = pc.subtract(pc.coalesce(losses["units"], losses["rows_valid"]), 1)
-    found = changes(*(_floats(one) for one in (_series(losses), losses["mean"], losses["std_error"], freedom)))
+    found = changes(
+        *(_floats(one) for one in (_numbers(losses, [*_PAIR, "slice"]), losses["mean"], losses["std_error"], freedom))
+    )
     surely = (found.p_adjusted < MOVED).nonzero()[0]
     rows = losses.take(pa.array(found.now[surely])).to_pylist()
     before = losses["mean"].take(pa.array(found.before[surely])).to_pylist()
@@ -167,10 +171,10 @@ def _floats(values: pa.ChunkedArray) -> Any:
     return values.cast(pa.float64()).to_numpy()
 
 
-def _series(losses: pa.Table) -> pa.Array:
-    """The number of the model, loss and slice of each row."""
-    number = pa.array([0] * losses.num_rows, pa.int64())
-    for column in _SERIES:
+def _numbers(losses: pa.Table, columns: Sequence[str]) -> pa.Array:
+    """The number of what each row has in some columns of text."""
+    number = pa.repeat(0, losses.num_rows)
+    for column in columns:
         coded = losses[column].combine_chunks().dictionary_encode()
         number = pc.add(pc.multiply(number, len(coded.dictionary)), coded.indices.cast(pa.int64()))
     return number
