@@ -347,6 +347,7 @@ def index_labels(pairing: Pairing, runs: Sequence[Run]) -> LabelIndex:
         pairing: what is needed of them.
         runs: all of their rows.
     """
+    keep_freed_memory()
     return build_index(
         [(run.rows, partial(_read, pairing, "labels", run)) for run in runs],
         pairing.key,
@@ -369,6 +370,7 @@ def spill_run(pairing: Pairing, side: Side, run: Run, location: str, buckets: in
         location: path or URL of the file, named by what is in it.
         buckets: number of them.
     """
+    keep_freed_memory()
     begun = time.perf_counter()
     storage, path = open_storage(location)
     found = open_spill(storage, path) or write_spill(

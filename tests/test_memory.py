@@ -1,7 +1,8 @@
-"""Peak memory does not grow with the data. Minutes of work, so it runs only when asked for."""
+"""Peak memory does not grow with the data, which takes minutes to see and runs only when asked for; allocators."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,13 @@ def test_peak_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> 
     peak(tmp_path, 4)  # compiles the kernels, which takes memory of its own
     few, many = peak(tmp_path, 4), peak(tmp_path, 40)
     assert many < 1.25 * few, f"{few:.0f} MiB for 4 shards, {many:.0f} MiB for 40"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="other builds have others")
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "jemalloc"), ("system", "system")])
+def test_memory_of_arrow_comes_from_jemalloc_unless_another_is_chosen(chosen: str | None, expected: str) -> None:
+    program = "import lossops.config, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    given = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
+    given |= {} if chosen is None else {"ARROW_DEFAULT_MEMORY_POOL": chosen}
+    done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == (expected, "")
