@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from flows.collection import leave_alone, loading
+from lossops.collection import leave_alone, loading
 from lossops.errors import LossopsError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.collection import loading
 from flows.console import progress, say
 from flows.days import Day
+from lossops.collection import loading
 from lossops.config import RunConfig
 from lossops.errors import ConfigError, GateError, LossopsError, RunError
 

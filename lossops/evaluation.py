@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from lossops.collection import paused
 from lossops.config import RunConfig, load_config, parse_config
 from lossops.engine import Scores, score
 from lossops.plan import Plan, make_plan
@@ -65,6 +66,7 @@ def evaluate(config: RunConfig | Mapping[str, Any] | str | PathLike[str], *, fre
     return report
 
 
+@paused()
 def publish_scores(scores: Scores, started: datetime) -> Report:
     """Turn merged sums into the report's tables and publish them.
 

@@ -17,7 +17,7 @@ MODULES = sorted([*ROOT.glob("lossops/**/*.py"), *ROOT.glob("flows/**/*.py")])
 
 # A part may import the parts before it. Parts in one row do not see each other, but for the two arrows below.
 LAYERS = (
-    ("errors", "memory", "encoding", "stages"),
+    ("errors", "memory", "encoding", "stages", "collection"),
     ("kernels",),
     ("losses", "groups", "bins", "units", "sums", "histograms", "hardest", "versions"),
     ("measures", "reliability", "documents", "dates", "addresses"),
