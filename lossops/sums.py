@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,11 @@ class Rows:
         if len(groups) >= _MOST_ROWS:
             raise ValueError(f"{len(groups)} rows at once; allowed: less than {_MOST_ROWS}")
         return cls(groups, *in_order(groups, count))
+
+    @cached_property
+    def sizes(self) -> Integers:
+        """The rows of each group, int64 [groups]."""
+        return np.asarray(np.diff(self.starts).sum(axis=0))
 
     def __len__(self) -> int:
         """How many groups there are."""
@@ -172,14 +178,15 @@ class Sums:
             for sums, rows in zip(found, slices, strict=True):
                 sums.add_rows(losses, weights, reasons, clipped, rows.groups, denominators)
             return found
-        scored, changed = _scored(losses, reasons), np.flatnonzero((clipped != 0) & (reasons == 0))
+        scored = _scored(losses, reasons)
+        changed = np.flatnonzero((clipped != 0) & (reasons == 0)) if clipped.any() else ()
         for number, rows, starts in _sections(slices):
             if weights is None:
                 add_runs(scored, rows.order, starts, *found[number]._arrays)
             else:
                 add_weighted_runs(scored, weights, rows.order, starts, *found[number]._arrays)
         for sums, rows in zip(found, slices, strict=True):
-            sums.counts[:, ROWS] = np.diff(rows.starts).sum(axis=0)
+            sums.counts[:, ROWS] = rows.sizes
             if len(changed):
                 sums.counts[:, CLIPPED] = np.bincount(rows.groups[changed], minlength=len(rows))
         return found
