@@ -11,6 +11,7 @@ up to seven numbers behind the last.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,9 @@ from lossops.kernels.vectors import (
     VECTOR,
     call,
     every,
+    keep,
     number_at,
     pointer,
-    raise_to,
     reduce,
     spread,
     total,
@@ -41,29 +42,30 @@ from lossops.kernels.vectors import (
 __all__ = ["LARGEST", "SMALLEST", "largest_of", "sum_digits", "survey"]
 
 SMALLEST, LARGEST = 1e-100, 1e300
-_FEW = 12  # numbers, of which the digits of one are found together
+_FEW = 8  # numbers, of which the digits of one are found together
 _HIGHEST = 80  # position, above those of all numbers
 _SCALES = np.ldexp(1.0, EXPONENT_BIAS - DIGIT_BITS * np.arange(_HIGHEST, 13, -1))
 _UNITS = 1.0 / _SCALES
 _DIGIT = every(-float(1 << DIGIT_BITS))
 
 
-class _Run:
-    """A loop over the rows of a run, eight at a time."""
+_Body = Callable[[Any, Any], None]  # for a place in the run, and which of eight numbers from there are of it, or None
 
-    def __init__(self, builder: Any, count: Any) -> None:
-        self.builder, self.count = builder, count
-        self.places = cgutils.for_range_slice(builder, ir.Constant(LONG, 0), count, ir.Constant(LONG, VECTOR))
 
-    def inside(self, place: Any) -> Any:
-        """Which of eight rows are in the run."""
-        rest = spread(self.builder, self.builder.sub(self.count, place))
-        return self.builder.icmp_signed("<", ir.Constant(EIGHT_LONG, list(range(VECTOR))), rest)
+def _each_eight(builder: Any, count: Any, body: _Body) -> None:
+    """Handle the numbers of a run, eight at a time; the last ones with a mask."""
+    whole = builder.and_(count, ir.Constant(LONG, -VECTOR))
+    with cgutils.for_range_slice(builder, ir.Constant(LONG, 0), whole, ir.Constant(LONG, VECTOR)) as (place, _):
+        body(place, None)
+    with builder.if_then(builder.icmp_signed("<", whole, count)):
+        rest = spread(builder, builder.sub(count, whole))
+        body(whole, builder.icmp_signed("<", ir.Constant(EIGHT_LONG, list(range(VECTOR))), rest))
 
-    def load(self, address: Any, place: Any) -> Any:
-        """Numbers of eight rows; 0 for those that are not in the run."""
-        found = self.builder.load(pointer(self.builder, address, place, EIGHT), align=8)
-        return self.builder.select(self.inside(place), found, every(0.0))
+
+def _load(builder: Any, address: Any, place: Any, mask: Any) -> Any:
+    """Eight numbers of a run; 0 for those that are not of it."""
+    found = builder.load(pointer(builder, address, place, EIGHT), align=8)
+    return found if mask is None else builder.select(mask, found, every(0.0))
 
 
 class _Lanes:
@@ -123,9 +125,8 @@ def _sum_numbers(typing_context: Any, numbers: Any, count: Any, scales: Any, uni
             with few:
                 _sum_one_by_one(builder, [numbers], count, scales, out)
             with many:
-                run, lanes = _Run(builder, count), _Lanes(builder, scales, units)
-                with run.places as (place, _):
-                    lanes.add_all(run.load(numbers, place), 0, 4)
+                lanes = _Lanes(builder, scales, units)
+                _each_eight(builder, count, lambda *where: lanes.add_all(_load(builder, numbers, *where), 0, 4))
                 lanes.write(out)
         return context.get_dummy_value()
 
@@ -140,10 +141,13 @@ def _sum_pairs(typing_context: Any, high: Any, low: Any, count: Any, scales: Any
             with few:
                 _sum_one_by_one(builder, [high, low], count, scales, out)
             with many:
-                run, lanes = _Run(builder, count), _Lanes(builder, scales, units)
-                with run.places as (place, _):
-                    lanes.add_all(run.load(high, place), 0, 5)
-                    lanes.add(run.load(low, place), 1, DIGITS)
+                lanes = _Lanes(builder, scales, units)
+
+                def add(*where: Any) -> None:
+                    lanes.add_all(_load(builder, high, *where), 0, 5)
+                    lanes.add(_load(builder, low, *where), 1, DIGITS)
+
+                _each_eight(builder, count, add)
                 lanes.write(out)
         return context.get_dummy_value()
 
@@ -160,9 +164,12 @@ def largest_of(typing_context: Any, numbers: Any, count: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         numbers, count = arguments
-        run, kept = _Run(builder, count), cgutils.alloca_once_value(builder, every(0.0))
-        with run.places as (place, _):
-            raise_to(builder, kept, call(builder, "fabs", run.load(numbers, place)))
+        kept = cgutils.alloca_once_value(builder, every(0.0))
+
+        def look(*where: Any) -> None:
+            keep(builder, ">", kept, call(builder, "fabs", _load(builder, numbers, *where)))
+
+        _each_eight(builder, count, look)
         return reduce(builder, "fmax", builder.load(kept))
 
     return types.float64(types.intp, types.intp), generate
@@ -174,19 +181,21 @@ def survey(typing_context: Any, losses: Any, count: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         losses, count = arguments
-        run, scored = _Run(builder, count), cgutils.alloca_once_value(builder, every(0.0))
-        bounds = [cgutils.alloca_once_value(builder, every(-math.inf)) for _ in range(2)]
-        with run.places as (place, _):
+        scored = cgutils.alloca_once_value(builder, every(0.0))
+        low, high = (cgutils.alloca_once_value(builder, every(end)) for end in (math.inf, -math.inf))
+
+        def note(place: Any, mask: Any) -> None:
             found = builder.load(pointer(builder, losses, place, EIGHT), align=8)
-            asked = builder.and_(run.inside(place), builder.fcmp_ordered("ord", found, found))
-            ones = builder.select(asked, every(1.0), every(0.0))
-            builder.store(builder.fadd(builder.load(scored), ones), scored)
-            # From zero, and with zero added, so that none becomes -0.
-            values = builder.fsub(every(0.0), found), builder.fadd(found, every(0.0))
-            for kept, one in zip(bounds, values, strict=True):
-                raise_to(builder, kept, builder.select(asked, one, every(-math.inf)))
-        low, high = (reduce(builder, "fmax", builder.load(kept)) for kept in bounds)
-        found = total(builder, builder.load(scored)), builder.fsub(ir.Constant(REAL, 0.0), low), high
+            asked = builder.fcmp_ordered("ord", found, found)
+            asked = asked if mask is None else builder.and_(asked, mask)
+            builder.store(builder.fadd(builder.load(scored), builder.select(asked, every(1.0), every(0.0))), scored)
+            keep(builder, "<", low, builder.select(asked, found, every(math.inf)))
+            keep(builder, ">", high, builder.select(asked, found, every(-math.inf)))
+
+        _each_eight(builder, count, note)
+        ends = reduce(builder, "fmin", builder.load(low)), reduce(builder, "fmax", builder.load(high))
+        # With zero added none is -0, which may be equal to 0 and first.
+        found = total(builder, builder.load(scored)), *(builder.fadd(end, ir.Constant(REAL, 0.0)) for end in ends)
         return context.make_tuple(builder, signature.return_type, found)
 
     return types.UniTuple(types.float64, 3)(types.intp, types.intp), generate

@@ -20,9 +20,9 @@ __all__ = [
     "VECTOR",
     "call",
     "every",
+    "keep",
     "number_at",
     "pointer",
-    "raise_to",
     "reduce",
     "spread",
     "total",
@@ -74,7 +74,7 @@ def total(builder: Any, vector: Any) -> Any:
     return reduce(builder, "fadd", vector, [ir.Constant(REAL, -0.0)], "reassoc")
 
 
-def raise_to(builder: Any, kept: Any, values: Any) -> None:
-    """Keep the larger of each two numbers; of a number and NaN the one that is kept."""
+def keep(builder: Any, sign: str, kept: Any, values: Any) -> None:
+    """Keep the larger (``>``) or smaller (``<``) of each two numbers; of a number and NaN the one that is kept."""
     old = builder.load(kept)
-    builder.store(builder.select(builder.fcmp_ordered(">", values, old), values, old), kept)
+    builder.store(builder.select(builder.fcmp_ordered(sign, values, old), values, old), kept)
