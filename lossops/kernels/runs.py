@@ -20,13 +20,13 @@ from lossops.kernels.vectors import VECTOR
 __all__ = ["add_products", "add_runs", "add_weighted_runs", "in_order"]
 
 _BLOCK = 512  # rows; what is made of them fits the first cache
-_SECTION, _ROWS_A_GROUP = 1 << 17, 32  # rows that are ordered by themselves
+_SECTION, _ROWS_A_GROUP = 1 << 17, 32  # rows of a section; there are more where groups are many
 _LARGEST_ROOT = 1e150
 
 
 @jit
 def in_order(groups: Any, count: int) -> Any:
-    """Order rows by group, section by section: of those of a section the cache holds what is read of them.
+    """Order rows by group, in sections of which the cache holds what is read in this order.
 
     Args:
         groups: int64 [rows], less than 2**31 of them.
