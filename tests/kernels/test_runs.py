@@ -47,6 +47,29 @@ def test_runs_give_the_bits_of_adding_row_by_row(loss: str, weight: str, rows: i
     _check_products(found, losses, weights, reasons, clipped, slices)
 
 
+@pytest.mark.parametrize("groups", [1, 40, 20_000])
+def test_order_of_rows_is_that_of_a_stable_sort_in_every_section(groups: int) -> None:
+    own = RANDOM.integers(0, groups, 300_000)
+    rows = Rows.of(own, groups)
+    assert len(rows.starts) == (3 if groups < 4000 else 1)  # sections are larger where groups are many
+    for starts in rows.starts:
+        part = own[starts[0] : starts[-1]]
+        assert np.array_equal(rows.order[starts[0] : starts[-1]], starts[0] + np.argsort(part, kind="stable"))
+        assert np.array_equal(np.diff(starts), np.bincount(part, minlength=groups))
+    assert np.array_equal(rows.sizes, np.bincount(own, minlength=groups))
+
+
+@pytest.mark.parametrize("weight", ["no weights", "weights"])
+def test_runs_of_several_sections_give_the_bits_of_adding_row_by_row(weight: str) -> None:
+    rows = 300_000
+    losses, weights, none = LOSSES["squares"](rows), WEIGHTS[weight](rows), np.zeros(rows, dtype=np.uint8)
+    slices = [Rows.of(RANDOM.integers(0, size, rows), size) for size in (1, 40, 20_000)]
+    for sums, by_group in zip(Sums.of_rows(losses, weights, none, none, slices), slices, strict=True):
+        expected = Sums.zero(len(by_group), weighted=weights is not None)
+        expected.add_rows(losses, weights, none, none, by_group.groups)
+        assert same_bits(sums, expected)
+
+
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_no_rows_in_no_groups(weight: str) -> None:
     """As where all rows of a file find no partner; slices with groups of other files are there beside."""
