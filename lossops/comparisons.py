@@ -14,7 +14,16 @@ from lossops.rounding import Doubled, Floats, Truths, rounded_quotient
 from lossops.samples import Exact, Form, Sample, UnitValues, clustered
 from lossops.statistics import Plain, reach, reaches
 
-__all__ = ["Contrast", "Difference", "adjusted", "adjusted_array", "compare", "contrast", "plain_contrasts"]
+__all__ = [
+    "Contrast",
+    "Difference",
+    "adjusted",
+    "adjusted_array",
+    "compare",
+    "contrast",
+    "infinitely_worse",
+    "plain_contrasts",
+]
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,12 @@ def compare(sample: Sample | None, overall: Sample | None, rows: int, confidence
     found = replace(found, std_error=error, ci_low=low, ci_high=high, p_value=p_value, freedom=sample.freedom())
     ends = _relative(sample, population, confidence) or (None, None)
     return replace(found, relative_ci_low=ends[0], relative_ci_high=ends[1])
+
+
+def infinitely_worse(found: Difference) -> Difference:
+    """A comparison in which a loss of the model is infinite, and none of the baseline."""
+    infinite = math.inf
+    return replace(found, mean=infinite, difference=infinite, ci_low=infinite, ci_high=infinite, p_value=0.0)
 
 
 def _relative(sample: Sample, population: UnitValues | None, confidence: float) -> tuple[float, float] | None:

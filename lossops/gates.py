@@ -60,6 +60,8 @@ def of_mean(found: Summary, limit: float) -> Verdict:
 
 def of_difference(found: Difference, limit: float) -> Verdict:
     """The difference to the baseline beside its limit."""
+    if found.difference == math.inf:
+        return Verdict(limit, found.rows, math.inf, math.inf, math.inf, p_value=0.0)
     if found.std_error is None or found.difference is None or found.freedom is None:
         return Verdict(
             limit, found.rows, found.difference, why="no interval: fewer than two rows or units, or overflow"
@@ -70,6 +72,8 @@ def of_difference(found: Difference, limit: float) -> Verdict:
 
 def of_increase(found: Difference, limit: float, confidence: float) -> Verdict:
     """The relative difference to the baseline beside its limit, by way of the logarithm of the ratio of both means."""
+    if found.difference == math.inf:
+        return of_difference(found, limit)
     value, low, high = found.relative_difference, found.relative_ci_low, found.relative_ci_high
     if value is not None and low is not None and high is not None and found.freedom is not None:
         error = math.log((1 + high) / (1 + low)) / (2 * reach(found.freedom, confidence))

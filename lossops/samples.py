@@ -167,6 +167,7 @@ class Sample:
             return None
         squares = [one for one in seconds.values() if one.integer]
         usable = not counts[OVERFLOWED] and all(abs(one).over(ONE) >= _SMALLEST_SQUARE for one in squares)
+        usable = usable and not any(one.integer and not seconds[2 * name].integer for name, one in firsts.items())
         own = None if units is None else _unit_values(units, group, tuple(firsts))
         return cls(rows, firsts, seconds if usable else {}, is_weighted(sums), own)
 

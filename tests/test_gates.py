@@ -160,6 +160,23 @@ def test_relative_limits_follow_the_comparison(frame: pd.DataFrame, tmp_path: Pa
     assert report.gates["outcome"].to_pylist() == list(limits.values())
 
 
+@pytest.mark.parametrize("limit", [{"max_increase": 0.1}, {"max_difference": 1e6}])
+def test_an_infinite_loss_that_the_baseline_has_not_fails(
+    frame: pd.DataFrame, tmp_path: Path, limit: dict[str, float]
+) -> None:
+    """Of one row of many; where the baseline has one as well, or alone, nothing can be told."""
+    certain = frame.assign(y=np.arange(len(frame)) % 2, zero=0.5, other=0.5)
+    certain.loc[[10, 11], "zero"] = [1.0, 0.0]  # wrong and certain, in the groups bad and odd
+    certain.loc[[11, 12], "other"] = [0.0, 1.0]  # and the baseline in odd and even
+    bce = {"loss": "binary_crossentropy", "convention": "exact", "name": "bce"}
+    report = _run(tmp_path, certain, {"loss": "bce", "slices": ["group"], **limit}, losses=[bce], weight=None)
+    outcomes = dict(zip(report.gates["slice"].to_pylist(), report.gates["outcome"].to_pylist(), strict=True))
+    assert outcomes == {"group=bad": "fail", "group=even": "insufficient", "group=odd": "insufficient"}
+    row = score_table(report.comparisons, {"slice": "group=bad"})
+    assert [row[name] for name in ("mean", "difference", "ci_low", "ci_high")] == [math.inf] * 4
+    assert not report.passed
+
+
 @pytest.mark.parametrize(("on_insufficient", "passes"), [("pass", True), ("fail", False)])
 def test_on_insufficient(frame: pd.DataFrame, tmp_path: Path, on_insufficient: str, passes: bool) -> None:
     gate = {"loss": "mean_absolute_error", "max": 9, "min_rows": 10_000, "on_insufficient": on_insufficient}

@@ -176,6 +176,14 @@ def test_squares_that_overflow_leave_the_mean(weights: list[float] | None) -> No
     assert (found.std, found.std_error) == (None, None)
 
 
+@pytest.mark.parametrize(("losses", "weights"), [([1e-200, 3e-200], None), ([1.0, 3.0], [1e-200, 1e-200])])
+def test_squares_that_vanish_leave_the_mean(losses: list[float], weights: list[float] | None) -> None:
+    """Nothing is told of a spread whose squares are below every float64."""
+    found = _summary(losses, weights)
+    assert found.mean == 2 * losses[0]
+    assert (found.std, found.std_error, found.ci_low) == (None, None, None)
+
+
 def test_a_sum_beyond_float64_is_infinite_but_its_mean_is_not() -> None:
     """The exact sum does not fit, the exact mean does."""
     found = _summary([1.7e308, 1.7e308])

@@ -125,8 +125,8 @@ def what_was_run(report: Report) -> Iterator[Block]:
     if facts:
         yield Facts(facts)
     for one in run.get("alignment", []):
-        why = "; ".join(one["why"])
-        yield Note(f"Rows of {', '.join(one['models'])} were paired by {one['mode']}: {why}")
+        why = f": {'; '.join(one['why'])}" if one["why"] else "."
+        yield Note(f"Rows of {', '.join(one['models'])} were paired by {one['mode']}{why}")
     yield from _inputs(report)
     if stages := run.get("stages"):
         columns = [Column("stage", "text"), Column("seconds")]

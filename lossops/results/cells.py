@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lossops.calibration import Calibration, calibrations
-from lossops.comparisons import Contrast, Difference, compare, contrast, plain_contrasts
+from lossops.comparisons import Contrast, Difference, compare, contrast, infinitely_worse, plain_contrasts
 from lossops.disclosure import Place, hidden_slices
 from lossops.groups import GroupKey, Keys
-from lossops.kernels.accumulate import ROWS, SCORED
+from lossops.kernels.accumulate import INFINITE, ROWS, SCORED
 from lossops.quantiles import are_heavy_tailed, is_heavy_tailed, quantiles, squared_skewness
 from lossops.runs import Scores
 from lossops.samples import Sample
@@ -279,10 +279,18 @@ class CellResults:
         if number not in self._differences:
             table = self.table(number)
             self._differences[number] = {
-                key: compare(sample, self.overall, int(table.sums[self._cell].counts[group, SCORED]), self.confidence)
+                key: self._difference(table, group, sample)
                 for group, (key, sample) in enumerate(zip(table.keys, self.samples(number), strict=False))
             }
         return self._differences[number]
+
+    def _difference(self, table: GroupTable, group: int, sample: Sample | None) -> Difference:
+        pairs = table.sums[self._cell]
+        found = compare(sample, self.overall, int(pairs.counts[group, SCORED]), self.confidence)
+        _, loss, baseline = self._cell
+        theirs = table.sums.get((baseline, loss))
+        finite = theirs is not None and not theirs.counts[group, INFINITE]
+        return infinitely_worse(found) if finite and pairs.extremes[group, 1] == np.inf else found
 
     def contrasts(self, number: int, *, complement: bool) -> dict[GroupKey, Contrast]:
         """Each group of a slice beside overall, or beside all other rows."""
