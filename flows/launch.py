@@ -171,6 +171,10 @@ def run_recorded(config: RunConfig, *, fresh: bool = False) -> Finished:
     _silence_prefect()
     with loading():
         from flows.score import Observer, observed, score
+        from lossops.partition import warm_up
+
+        # The thread of Prefect's heartbeats ends on a whole second of the flow run, which is waited for.
+        warm_up()
 
     published: list[str] = []
     try:

@@ -29,7 +29,7 @@ from lossops.stages import Stopwatch
 from lossops.state import State, Total
 from lossops.tasks import SIDES, Side
 
-__all__ = ["KeyRange", "Outcome", "Spilled", "index_labels", "score_bucket", "score_piece", "spill_run"]
+__all__ = ["KeyRange", "Outcome", "Spilled", "index_labels", "score_bucket", "score_piece", "spill_run", "warm_up"]
 
 
 _SEVERAL, _MANY = 4, 8  # batches that are taken as one where a group has fewer rows than this
@@ -338,6 +338,11 @@ def _score_halves(
     state = _scored(pairing, watch.each("align", batches()), watch)
     unaligned = {side: {**joined.unaligned.get(side, {}), "null_key": half.nulls} for side, half in halves.items()}
     return state, unaligned
+
+
+def warm_up() -> None:
+    """Do what the first rows of a process would wait for: Numba looks at the machine, Arrow for pandas."""
+    strictly_increasing(pa.array([0, 1]).to_numpy(zero_copy_only=False))
 
 
 def index_labels(pairing: Pairing, runs: Sequence[Run]) -> LabelIndex:
