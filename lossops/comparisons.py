@@ -34,7 +34,8 @@ class Difference:
         rows: rows that both models are scored on.
         units: independent units among them; None where the run has none.
         baseline_mean, mean: of both models on these rows.
-        difference: mean less baseline_mean, from the differences of each row.
+        difference: mean less baseline_mean, from the differences of each row; infinite, and its interval with it, where
+            only the model has an infinite loss.
         std_error: of the difference, paired by row and clustered on units where the run has them.
         ci_low, ci_high: interval of the difference, Student t.
         relative_difference: difference / baseline_mean.
@@ -96,7 +97,11 @@ def compare(sample: Sample | None, overall: Sample | None, rows: int, confidence
 
 
 def infinitely_worse(found: Difference) -> Difference:
-    """A comparison in which a loss of the model is infinite, and none of the baseline."""
+    """A comparison in which a loss of the model is infinite, and none of the baseline: the difference is surely so.
+
+    Args:
+        found: what can be told of finite losses: the rows.
+    """
     infinite = math.inf
     return replace(found, mean=infinite, difference=infinite, ci_low=infinite, ci_high=infinite, p_value=0.0)
 

@@ -67,18 +67,24 @@ def _count(loss: float, clipped: int, counts: Any, extremes: Any, group: int) ->
 
 
 @inline
+def _add_square(value: float, counts: Any, digits: Any, tops: Any, group: int, column: int) -> None:
+    """Add the square of a finite number to a sum of its group, or count that it is beyond float64."""
+    high, low = two_product(value, value)
+    if math.isinf(high):
+        counts[group, OVERFLOWED] += 1
+        return
+    add_term(high, digits, tops, group, column)
+    add_term(low, digits, tops, group, column)
+
+
+@inline
 def add_loss(loss: float, counts: Any, digits: Any, tops: Any, group: int) -> None:
     """Add one loss to the sums of a group."""
     if math.isinf(loss):
         counts[group, INFINITE] += 1
         return
     add_term(loss, digits, tops, group, 0)
-    high, low = two_product(loss, loss)
-    if math.isinf(high):
-        counts[group, OVERFLOWED] += 1
-        return
-    add_term(high, digits, tops, group, 1)
-    add_term(low, digits, tops, group, 1)
+    _add_square(loss, counts, digits, tops, group, 1)
 
 
 @jit
@@ -191,12 +197,7 @@ def add_divided_block(
         if reasons[i] != 0 and divisor == 0.0:
             continue
         counts[group, DIVIDED] += 1
-        high, low = two_product(divisor, divisor)
-        if math.isinf(high):
-            counts[group, OVERFLOWED] += 1
-        else:
-            add_term(high, digits, tops, group, 4)
-            add_term(low, digits, tops, group, 4)
+        _add_square(divisor, counts, digits, tops, group, 4)
         add_term(divisor, digits, tops, group, 3)
         if reasons[i] != 0:
             continue

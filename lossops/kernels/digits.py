@@ -11,7 +11,7 @@ up to seven numbers behind the last.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,6 @@ _HIGHEST = 80  # position, above those of all numbers
 _SCALES = np.ldexp(1.0, EXPONENT_BIAS - DIGIT_BITS * np.arange(_HIGHEST, 13, -1))
 _UNITS = 1.0 / _SCALES
 _DIGIT = every(-float(1 << DIGIT_BITS))
-
 
 _Body = Callable[[Any, Any], None]  # for a place in the run, and which of eight numbers from there are of it, or None
 
@@ -85,9 +84,9 @@ class _Lanes:
             above = whole
         return above
 
-    def add_all(self, terms: Any, first: int, usual: int) -> None:
-        """Add all digits from the first on; those after the usual ones where any of the terms has them."""
-        whole = self.add(terms, first, usual)
+    def add_all(self, terms: Any, usual: int) -> None:
+        """Add all digits; those after the usual ones where any of the terms has them."""
+        whole = self.add(terms, 0, usual)
         rest = self.builder.fcmp_unordered("!=", self.builder.fmul(whole, self.units[usual - 1]), terms)
         some = self.builder.bitcast(rest, ir.IntType(VECTOR))
         with self.builder.if_then(self.builder.icmp_unsigned("!=", some, ir.Constant(some.type, 0))):
@@ -107,27 +106,43 @@ def _digits(builder: Any, value: Any, scales: Any) -> Any:
     return call(builder, "fma", above, _DIGIT, whole)
 
 
-def _sum_one_by_one(builder: Any, parts: Any, count: Any, scales: Any, out: Any) -> None:
-    units = builder.load(pointer(builder, scales, ir.Constant(LONG, 0), EIGHT), align=8)
+def _sum_one_by_one(builder: Any, parts: Sequence[Any], count: Any, scales: Any, out: Any) -> None:
+    every_scale = builder.load(pointer(builder, scales, ir.Constant(LONG, 0), EIGHT), align=8)
     kept = cgutils.alloca_once_value(builder, every(0.0))
     with cgutils.for_range(builder, count) as row:
         for part in parts:
-            digits = _digits(builder, builder.load(pointer(builder, part, row.index, REAL)), units)
+            digits = _digits(builder, builder.load(pointer(builder, part, row.index, REAL)), every_scale)
             builder.store(builder.fadd(builder.load(kept), digits), kept)
     builder.store(builder.load(kept), pointer(builder, out, ir.Constant(LONG, 0), EIGHT), align=8)
+
+
+def _sum_by_eight(builder: Any, parts: Sequence[Any], count: Any, scales: Any, units: Any, out: Any) -> None:
+    lanes, (high, *low) = _Lanes(builder, scales, units), parts
+
+    def add(*where: Any) -> None:
+        lanes.add_all(_load(builder, high, *where), 5 if low else 4)  # squares reach down twice as far
+        for part in low:
+            lanes.add(_load(builder, part, *where), 1, DIGITS)
+
+    _each_eight(builder, count, add)
+    lanes.write(out)
+
+
+def _sum_parts(builder: Any, parts: Sequence[Any], count: Any, scales: Any, units: Any, out: Any) -> None:
+    """Write the digits of numbers and of what they have lost, if that is given; all but the count are addresses."""
+    is_few = builder.icmp_signed("<=", count, ir.Constant(LONG, _FEW))
+    with builder.if_else(is_few) as (few, many):
+        with few:
+            _sum_one_by_one(builder, parts, count, scales, out)
+        with many:
+            _sum_by_eight(builder, parts, count, scales, units, out)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _sum_numbers(typing_context: Any, numbers: Any, count: Any, scales: Any, units: Any, out: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers, count, scales, units, out = arguments
-        with _if_few(builder, count) as (few, many):
-            with few:
-                _sum_one_by_one(builder, [numbers], count, scales, out)
-            with many:
-                lanes = _Lanes(builder, scales, units)
-                _each_eight(builder, count, lambda *where: lanes.add_all(_load(builder, numbers, *where), 0, 4))
-                lanes.write(out)
+        numbers, *rest = arguments
+        _sum_parts(builder, [numbers], *rest)
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 5), generate
@@ -136,26 +151,11 @@ def _sum_numbers(typing_context: Any, numbers: Any, count: Any, scales: Any, uni
 @intrinsic  # type: ignore[untyped-decorator]
 def _sum_pairs(typing_context: Any, high: Any, low: Any, count: Any, scales: Any, units: Any, out: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        high, low, count, scales, units, out = arguments
-        with _if_few(builder, count) as (few, many):
-            with few:
-                _sum_one_by_one(builder, [high, low], count, scales, out)
-            with many:
-                lanes = _Lanes(builder, scales, units)
-
-                def add(*where: Any) -> None:
-                    lanes.add_all(_load(builder, high, *where), 0, 5)
-                    lanes.add(_load(builder, low, *where), 1, DIGITS)
-
-                _each_eight(builder, count, add)
-                lanes.write(out)
+        high, low, *rest = arguments
+        _sum_parts(builder, [high, low], *rest)
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 6), generate
-
-
-def _if_few(builder: Any, count: Any) -> Any:
-    return builder.if_else(builder.icmp_signed("<=", count, ir.Constant(LONG, _FEW)))
 
 
 @intrinsic  # type: ignore[untyped-decorator]

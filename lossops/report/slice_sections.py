@@ -187,7 +187,7 @@ def _differences(pair: Pair, own: pa.Table) -> Figure:
     rows = _surest(own)
     picture = plots.dot_plot(rows, "difference", "slice", "difference to the baseline", size="rows", marked=0.0)
     about = "Dots are differences of the same rows, lines their intervals; right of the dashed line the model is worse."
-    told = f"The {_DOTS - _BETTER} slices that are most surely worse and the {_BETTER} that are most surely better"
+    told = f"The {_DOTS - _BETTER} slices whose intervals begin highest and the {_BETTER} whose intervals end lowest"
     left = "" if own.num_rows == len(rows) else f"{told}, of {own.num_rows:,}."
     return Figure(pair, plot_of(picture, f"Difference to the baseline of {', '.join(pair)}", about), left)
 
