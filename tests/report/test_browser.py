@@ -148,8 +148,8 @@ def test_axe_finds_no_barrier(name: str, look: str, visit: Callable[..., Visit])
 
 def test_first_paint_of_thousands_of_slices(visit: Callable[..., Visit]) -> None:
     page = visit("many").page
+    page.wait_for_function("performance.getEntriesByType('paint').length")  # a page may be loaded before it is painted
     paints = page.evaluate("performance.getEntriesByType('paint').map((entry) => entry.startTime)")
-    assert paints
     assert max(paints) < 2000
 
 
