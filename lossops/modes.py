@@ -56,6 +56,7 @@ def chosen(pairing: Pairing, failed: Mapping[Mode, str]) -> Pairing:
         pairing = bounded(pairing) if mode == "merge" else pairing
         obstacle = _OBSTACLES[mode](pairing) if mode in _OBSTACLES else None
         if obstacle is None:
+            pairing = _bounded_labels(pairing) if mode == "broadcast" else pairing
             return replace(pairing, mode=mode, why=tuple(facts))
         facts.append(f"not {mode}: {obstacle}")
     raise AssertionError("a spill join is always legal")
@@ -98,6 +99,13 @@ def bounded(pairing: Pairing) -> Pairing:
         return pairing
     labels, predictions = (side.bounded(pairing.key[0]) for side in (pairing.labels, pairing.predictions))
     return replace(pairing, labels=labels, predictions=predictions)
+
+
+def _bounded_labels(pairing: Pairing) -> Pairing:
+    """Return a pairing whose labels can lie in memory where their keys say, if ranges cost little to know."""
+    if len(pairing.key) > 1 or "labels" in pairing.order or not pairing.labels.is_local:
+        return pairing
+    return replace(pairing, labels=pairing.labels.bounded(pairing.key[0]))
 
 
 def _no_merge(pairing: Pairing) -> str | None:

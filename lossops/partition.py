@@ -23,7 +23,7 @@ from lossops.errors import RunError, ShardError
 from lossops.kernels.hashing import strictly_increasing
 from lossops.memory import keep_freed_memory
 from lossops.pairing import PLACE, Pairing
-from lossops.pieces import Bucket, Piece, Run
+from lossops.pieces import Bucket, Piece, Run, key_bounds
 from lossops.scoring import score_batch
 from lossops.stages import Stopwatch
 from lossops.state import State, Total
@@ -120,14 +120,15 @@ def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Out
     begun = time.perf_counter()
     if pairing.mode in ("shard", "merge"):
         return _score_closed(pairing, piece, begun)
-    tally = _Tally(seen=Seen.none(index.rows) if index else None)
+    tally = _Tally(seen=index.none_seen() if index else None)
     batches = _while_it_holds(_aligned(pairing, piece, index, tally), tally)
     state = _scored(pairing, batches, tally.watch)
     rows = sum(run.rows for run in piece.predictions)
     counted: dict[Side, int] = {"predictions": rows} if index else {"predictions": rows, "labels": rows}
+    seen = None if tally.seen is None else tally.seen.settled()
     seconds = time.perf_counter() - begun
     stages = tally.watch.seconds
-    return Outcome(state, counted, tally.unaligned, seconds, tally.seen, tally.holds, tally.keys, stages=stages)
+    return Outcome(state, counted, tally.unaligned, seconds, seen, tally.holds, tally.keys, stages=stages)
 
 
 def _scored(pairing: Pairing, batches: Iterable[Tables], watch: Stopwatch) -> State:
@@ -208,11 +209,9 @@ def _looked_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally
     found = index.match([predictions[name] for name in pairing.key])
     tally.unaligned["predictions"].update(found.unaligned)
     if tally.seen is not None:
-        tally.seen.add_rows(found.rows)
-    if found.aligned is None:
-        return {"predictions": predictions, "labels": index.records.take(found.rows)}
-    kept = predictions.filter(pa.array(found.aligned))
-    return {"predictions": kept, "labels": index.records.take(found.rows[found.aligned])}
+        tally.seen.add(found.places)
+    kept = predictions if found.aligned is None else predictions.filter(pa.array(found.aligned))
+    return {"predictions": kept, "labels": found.labels}
 
 
 def _by_position(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally) -> Tables:
@@ -362,6 +361,7 @@ def index_labels(pairing: Pairing, runs: Sequence[Run]) -> LabelIndex:
         pairing.rule,
         pairing.order.get("labels"),
         pairing.budget.threads,
+        key_bounds(runs),
     )
 
 

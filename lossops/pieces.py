@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lossops.data.dataset import Dataset, Shard
+from lossops.data.formats import Bounds
 
-__all__ = ["Bucket", "Piece", "Run", "by_position", "key_intervals", "runs_of", "shard_pairs"]
+__all__ = ["Bucket", "Piece", "Run", "by_position", "key_bounds", "key_intervals", "runs_of", "shard_pairs"]
 
 _SMALLEST_RUN, _LARGEST_RUN = 1 << 20, 1 << 20
 _RUNS_A_SHARD = 4
@@ -146,11 +147,29 @@ def key_intervals(predictions: Dataset, labels: Dataset, most_rows: int) -> tupl
     return tuple(pieces) if sum(reading) <= 1.5 * total and max(reading, default=0) <= 2 * most_rows else None
 
 
+def key_bounds(runs: Sequence[Run]) -> Bounds | None:
+    """Return the range of all keys in the shards of runs; None where a file does not state it, or there is no row."""
+    found = [
+        bounds
+        for shard in {run.number: run.shard for run in runs}.values()
+        for rows, bounds in zip(shard.groups, _stated(shard), strict=True)
+        if rows
+    ]
+    known = [bounds for bounds in found if bounds is not None]
+    if not known or len(known) < len(found):
+        return None
+    return Bounds(min(one.low for one in known), max(one.high for one in known))
+
+
+def _stated(shard: Shard) -> tuple[Bounds | None, ...]:
+    return shard.bounds or (None,) * len(shard.groups)
+
+
 def _groups(dataset: Dataset) -> list[_Group] | None:
     found = []
     for number, shard in enumerate(dataset.shards):
         start = 0
-        for rows, bounds in zip(shard.groups, shard.bounds or (None,) * len(shard.groups), strict=True):
+        for rows, bounds in zip(shard.groups, _stated(shard), strict=True):
             if rows and bounds is None:
                 return None
             if rows and bounds is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
-from pyarrow import types
+from pyarrow import fs, types
 
 from lossops.data.formats import Bounds, fingerprint, open_reader
 from lossops.data.storage import FoundFile, current_version, find_files, is_of_storage, one_line
@@ -128,6 +128,11 @@ class Dataset:
         ]
         kept = tuple(shard for place, shard in placed if place not in places)
         return replace(self, shards=kept, quarantined=(*self.quarantined, *bad))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether all files are on this machine, where a look at each row group is no request."""
+        return all(isinstance(shard.file.storage, fs.LocalFileSystem) for shard in self.shards)
 
     def bounded(self, column: str) -> Dataset:
         """The same dataset, with the range of an integer or date column in each group, where the files tell it."""

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from lossops.data.columns import encoded, whole_column
-from lossops.kernels.lookup import gather
 
 __all__ = ["Records", "RecordsBuilder", "TooManyValuesError"]
 
@@ -117,25 +116,26 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 @dataclass(frozen=True)
 class Records:
-    """Rows in memory, any of which are had as a table.
+    """What records mean.
 
     Args:
-        layout: of the records.
-        records: uint64 [rows, words].
+        layout: of them.
         dictionaries: the values of each column that is held as codes.
-        others: the other columns.
+        others: the other columns of all rows.
     """
 
     layout: _Layout
-    records: npt.NDArray[np.uint64]
     dictionaries: Mapping[str, pa.Array]
     others: pa.Table
 
-    def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
-        """Return some rows, int64 [n], as a table of all columns."""
-        found = np.empty((len(rows), self.layout.words), dtype=np.uint64)
-        gather(self.records, rows, found)
-        missing = np.ascontiguousarray(self.layout.column(found, *self.layout.missing))
+    @property
+    def words(self) -> int:
+        """Of a record."""
+        return self.layout.words
+
+    def table(self, records: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64]) -> pa.Table:
+        """Return records, uint64 [n, words], and what else belongs to their rows, int64 [n], as a table."""
+        missing = np.ascontiguousarray(self.layout.column(records, *self.layout.missing))
         some = bool(missing.any())
         others = self.others.take(pa.array(rows)) if self.others.num_columns else self.others
         columns: dict[str, Any] = {}
@@ -144,7 +144,7 @@ class Records:
                 columns[name] = others[name]
                 continue
             one = self.layout.fields[name]
-            values = np.ascontiguousarray(self.layout.column(found, one.dtype, one.offset))
+            values = np.ascontiguousarray(self.layout.column(records, one.dtype, one.offset))
             columns[name] = self._arrow(name, one, values, missing & one.bit != 0 if some else None)
         return pa.table(columns)
 
@@ -163,18 +163,16 @@ class Records:
 
 @dataclass
 class RecordsBuilder:
-    """Takes tables, from several threads at a time, each for a range of rows of its own.
+    """Makes records of tables, from several threads at a time.
 
     Args:
         schema: the columns.
         categories: columns of text whose values are few, which may come as dictionaries or not.
-        rows: of all tables.
         wide: whether a dictionary may have more than some ten thousand values.
     """
 
     schema: pa.Schema
     categories: Sequence[str]
-    rows: int
     wide: bool = False
     _dictionaries: dict[str, pa.Array] = field(default_factory=dict)
     _places: dict[str, tuple[pa.Array, pa.Array]] = field(default_factory=dict)
@@ -184,16 +182,24 @@ class RecordsBuilder:
     def __post_init__(self) -> None:
         coded = [one.name for one in self.schema if one.name in self.categories or _is_text_dictionary(one.type)]
         self._layout = _Layout.of(self.schema, coded, wide=self.wide)
-        self._records = np.zeros((self.rows, self._layout.words), dtype=np.uint64)
         self._dictionaries = {name: pa.array([], one.kind) for name, one in self._layout.fields.items() if one.coded}
 
-    def put(self, start: int, table: pa.Table) -> None:
-        """Take the rows of a table, the first of which is row ``start``.
+    @property
+    def words(self) -> int:
+        """Of a record."""
+        return self._layout.words
+
+    @property
+    def hold_all(self) -> bool:
+        """Whether records hold all columns."""
+        return len(self._layout.fields) == len(self._layout.names)
+
+    def fill(self, records: npt.NDArray[np.uint64], start: int, table: pa.Table) -> None:
+        """Write the rows of a table, the first of which is row ``start``, into records that are all zeros.
 
         Raises:
             TooManyValuesError: there are more values of a column than codes.
         """
-        records = self._records[start : start + table.num_rows]
         missing = self._layout.column(records, *self._layout.missing)
         for name, one in self._layout.fields.items():
             column = whole_column(table[name])
@@ -237,10 +243,10 @@ class RecordsBuilder:
         return places
 
     def finish(self) -> Records:
-        """Return what all tables held together."""
+        """Return what the records of all tables mean."""
         parts = [self._others[start] for start in sorted(self._others)]
         others = pa.concat_tables(parts).combine_chunks() if parts else _nothing(self._layout, self.schema)
-        return Records(self._layout, self._records, self._dictionaries, others)
+        return Records(self._layout, self._dictionaries, others)
 
 
 def _nothing(layout: _Layout, schema: pa.Schema) -> pa.Table:

@@ -1,7 +1,10 @@
-"""From a key to the row that has it: tables addressed by a hash of the key, or by the key itself.
+"""From a key to the record that has it: records that lie where their key says, or a table addressed by its hash.
+
+A record is a row of uint64. Looking a key up copies its record at once: what is found is in the cache.
 
 A table holds one row of each key. Rows of one key settle among themselves which of them that is, and which count as
-duplicates, whatever the order in which they come; so several threads may each enter a part of the keys.
+duplicates, whatever the order in which they come; so several threads may each enter a part of the keys, or place
+records as they come.
 """
 
 from __future__ import annotations
@@ -19,17 +22,19 @@ from lossops.kernels.jit import inline, jit
 __all__ = [
     "COUNTS",
     "DUPLICATE",
+    "EMPTY",
     "NO_KEY",
+    "OUTSIDE",
     "classify",
-    "enter_dense",
     "enter_hashed",
-    "find_dense",
     "find_hashed",
-    "gather",
+    "find_placed",
     "mark_asked",
+    "place_records",
 ]
 
-COUNTS, DUPLICATE, NO_KEY = 0, 1, 2  # marks of rows in a table
+COUNTS, DUPLICATE, NO_KEY, EMPTY = 0, 1, 2, 3  # marks of rows, and of places that have none
+OUTSIDE = -1  # a key has no place
 _NULL = ABSENT - 1  # in place of a row: the key that was asked for is null
 _BLOCK = 256  # keys whose places are computed ahead, so that memory is asked for many of them at a time
 
@@ -47,6 +52,17 @@ def _fetch(typing_context: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _exchange(typing_context: Any, address: Any, value: Any) -> Any:
+    """Write a byte and return the one that was there, at once for all threads."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        return builder.atomic_rmw("xchg", pointer, arguments[1], "monotonic")
+
+    return types.uint8(types.intp, types.uint8), generate
 
 
 @inline
@@ -120,21 +136,39 @@ def _low(low: Any, row: Any) -> Any:
 
 
 @inline
-def _fetch_keys(high: Any, low: Any, row: Any) -> None:
-    if row >= 0:
-        _fetch(high.ctypes.data + high.itemsize * row)
-        if low.shape[0]:
-            _fetch(low.ctypes.data + low.itemsize * row)
+def _own_low(records: Any, lead: int, row: Any) -> Any:
+    return records[row, 1] if lead > 1 else np.uint64(0)
+
+
+@inline
+def _has(records: Any, lead: int, row: Any, high: Any, low: Any) -> Any:
+    """Whether a record has a key."""
+    return records[row, 0] == high and _own_low(records, lead, row) == low
+
+
+@inline
+def _fetch_record(records: Any, row: Any) -> None:
+    """Ask for both ends of a record, which lie in one line of memory or in two."""
+    start = records.ctypes.data + records.strides[0] * row
+    _fetch(start)
+    _fetch(start + records.strides[0] - 1)
+
+
+@inline
+def _copy(records: Any, lead: int, row: Any, found: Any, i: Any) -> None:
+    for word in range(found.shape[1]):
+        found[i, word] = records[row, lead + word]
 
 
 @jit
 def enter_hashed(
-    high: Any, low: Any, order: Any, states: Any, sign: int, part: int, parts: int, slots: Any, marks: Any
+    records: Any, lead: int, order: Any, states: Any, sign: int, part: int, parts: int, slots: Any, marks: Any
 ) -> bool:
     """Enter the rows of one part of the keys into a table that is addressed by hash.
 
     Args:
-        high, low: uint64 [rows], keys; ``low`` [0] where it is 0 for all of them.
+        records: uint64 [rows, words], which begin with their key.
+        lead: words of a key: high and low, or high where low is 0 for all of them.
         order: uint64 [rows], [0] if ``sign`` is 0.
         states: uint8 [rows], [0] if ``sign`` is 0; both as in `lossops.kernels.hashing.choose_rows`.
         sign: -1 if the lowest order value is chosen, 1 for the highest, 0 for none.
@@ -147,12 +181,12 @@ def enter_hashed(
     """
     size = slots.shape[0] // parts
     first, free = part * size, size - 1  # one place stays empty, where a search ends
-    bits = _row_bits(high.shape[0])
+    bits = _row_bits(records.shape[0])
     rows, hashes = np.empty(_BLOCK, dtype=np.int64), np.empty(_BLOCK, dtype=np.uint64)
-    for start in range(0, high.shape[0], _BLOCK):
+    for start in range(0, records.shape[0], _BLOCK):
         count = 0
-        for i in range(start, min(start + _BLOCK, high.shape[0])):
-            hashed = slot_hash(high[i], _low(low, i))
+        for i in range(start, min(start + _BLOCK, records.shape[0])):
+            hashed = slot_hash(records[i, 0], _own_low(records, lead, i))
             rows[count], hashes[count] = i, hashed
             _fetch(slots.ctypes.data + slots.itemsize * (first + _place(hashed, size)))
             count += _part(hashed, parts) == part and marks[i] != NO_KEY
@@ -160,7 +194,7 @@ def enter_hashed(
             i, tag = rows[j], _tag(hashes[j], bits)
             at = _candidate(slots, first + _place(hashes[j], size), tag, size, bits)
             held = _row(slots[at], bits)
-            while held >= 0 and not (high[held] == high[i] and _low(low, held) == _low(low, i)):
+            while held >= 0 and not _has(records, lead, held, records[i, 0], _own_low(records, lead, i)):
                 at = _candidate(slots, _step(at, size), tag, size, bits)
                 held = _row(slots[at], bits)
             free -= held < 0
@@ -171,16 +205,19 @@ def enter_hashed(
 
 
 @jit
-def find_hashed(high: Any, low: Any, skip: Any, own_high: Any, own_low: Any, parts: int, slots: Any, rows: Any) -> None:
+def find_hashed(
+    high: Any, low: Any, skip: Any, records: Any, lead: int, parts: int, slots: Any, rows: Any, found: Any
+) -> None:
     """Look keys up in a table that is addressed by hash.
 
     Args:
         high, low: uint64 [n], the keys asked for; ``low`` [0] where it is 0 for all of them.
         skip: bool [n], where there is no key; [0] where there is one everywhere.
-        own_high, own_low, parts, slots: the table and its keys, see `enter_hashed`.
+        records, lead, parts, slots: the table, see `enter_hashed`.
         rows: int64 [n], written: the row in the table, negative where there is none.
+        found: uint64 [n, words without those of the key], written: its record, anything where there is none.
     """
-    size, bits = slots.shape[0] // parts, _row_bits(own_high.shape[0])
+    size, bits = slots.shape[0] // parts, _row_bits(records.shape[0])
     places, hashes = np.empty(_BLOCK, dtype=np.int64), np.empty(_BLOCK, dtype=np.uint64)
     for start in range(0, high.shape[0], _BLOCK):
         count = min(_BLOCK, high.shape[0] - start)
@@ -191,52 +228,83 @@ def find_hashed(high: Any, low: Any, skip: Any, own_high: Any, own_low: Any, par
         for j in range(count):  # the first row with the right tag is most probably the one
             places[j] = _candidate(slots, places[j], _tag(hashes[j], bits), size, bits)
             rows[start + j] = _row(slots[places[j]], bits)
-            _fetch_keys(own_high, own_low, rows[start + j])
+            if rows[start + j] >= 0:
+                _fetch_record(records, rows[start + j])
         for j in range(count):
             i, at, tag = start + j, places[j], _tag(hashes[j], bits)
-            while rows[i] >= 0 and not (own_high[rows[i]] == high[i] and _low(own_low, rows[i]) == _low(low, i)):
+            while rows[i] >= 0 and not _has(records, lead, rows[i], high[i], _low(low, i)):
                 at = _candidate(slots, _step(at, size), tag, size, bits)
                 rows[i] = _row(slots[at], bits)
+            if rows[i] >= 0:
+                _copy(records, lead, rows[i], found, i)
     for i in range(skip.shape[0]):
         if skip[i]:
             rows[i] = _NULL
 
 
 @jit
-def enter_dense(
-    keys: Any, order: Any, states: Any, sign: int, lowest: int, start: int, stop: int, slots: Any, marks: Any
-) -> None:
-    """Enter the rows whose keys are in a range into a table that is addressed by the key.
+def place_records(found: Any, keys: Any, low: Any, skip: Any, lowest: int, records: Any, marks: Any) -> int:
+    """Put records where their key says; several threads may do so at a time.
+
+    Which record of several with one key stays is left open: none of them counts.
 
     Args:
-        keys: int64 [rows].
-        order, states, sign, marks: as for `enter_hashed`.
-        lowest: of all keys.
-        start, stop: rows whose key less the lowest is at least ``start`` and less than ``stop`` are entered.
-        slots: int32 [range of the keys], all ``ABSENT``; changed in place.
+        found: uint64 [n, words], the records that come.
+        keys: int64 [n], their keys, of which those with a ``low`` other than 0 have no place.
+        low, skip: as for `find_hashed`.
+        lowest: the key of the first place.
+        records: uint64 [places, words], changed in place.
+        marks: uint8 [places], ``EMPTY`` where there is no record yet; changed in place.
+
+    Returns:
+        How many have no key, or ``OUTSIDE`` if a key has no place; no record is lost silently then: the work ends.
     """
-    for i in range(keys.shape[0]):
-        if marks[i] == NO_KEY:
-            continue
-        at = keys[i] - lowest
-        if start <= at < stop:
-            held = slots[at]
-            slots[at] = i if held < 0 else _settle(i, held, order, states, sign, marks)
+    nulls, highest = 0, lowest + (marks.shape[0] - 1)
+    for start in range(0, keys.shape[0], _BLOCK):
+        stop = min(start + _BLOCK, keys.shape[0])
+        for i in range(start, stop):
+            if skip.shape[0] and skip[i]:
+                continue
+            if not lowest <= keys[i] <= highest or _low(low, i) != 0:
+                return OUTSIDE
+            _fetch(marks.ctypes.data + keys[i] - lowest)
+            _fetch_record(records, keys[i] - lowest)
+        for i in range(start, stop):
+            if skip.shape[0] and skip[i]:
+                nulls += 1
+                continue
+            at = keys[i] - lowest
+            if _exchange(marks.ctypes.data + at, np.uint8(COUNTS)) == EMPTY:
+                _copy(found, 0, i, records, at)
+            else:
+                _exchange(marks.ctypes.data + at, np.uint8(DUPLICATE))  # whoever comes second says so, and says it last
+    return nulls
 
 
 @jit
-def find_dense(keys: Any, low: Any, skip: Any, lowest: int, slots: Any, rows: Any) -> None:
-    """Look keys up in a table that is addressed by the key.
+def find_placed(keys: Any, low: Any, skip: Any, lowest: int, records: Any, marks: Any, rows: Any, found: Any) -> None:
+    """Look keys up among records that lie where their key says.
 
     Args:
-        keys: int64 [n], the keys asked for, of which those with a ``low`` other than 0 are none of the table.
-        low, skip, rows: as for `find_hashed`.
-        lowest, slots: the table, see `enter_dense`.
+        keys, low: int64 and uint64 [n], the keys asked for, of which those with a ``low`` other than 0 have no place.
+        skip, rows, found: as for `find_hashed`.
+        lowest, records: see `place_records`.
+        marks: uint8 [places], [0] where every place has a record that counts.
     """
-    highest = lowest + (slots.shape[0] - 1)
-    for i in range(keys.shape[0]):
-        known = lowest <= keys[i] <= highest and _low(low, i) == 0
-        rows[i] = slots[keys[i] - lowest] if known else ABSENT
+    highest = lowest + (records.shape[0] - 1)
+    for start in range(0, keys.shape[0], _BLOCK):
+        stop = min(start + _BLOCK, keys.shape[0])
+        for i in range(start, stop):
+            known = lowest <= keys[i] <= highest and _low(low, i) == 0
+            rows[i] = keys[i] - lowest if known else ABSENT
+            if known:
+                _fetch_record(records, rows[i])
+        for i in range(start, stop):
+            if rows[i] >= 0:
+                if marks.shape[0] and marks[rows[i]] == EMPTY:
+                    rows[i] = ABSENT
+                else:
+                    _copy(records, 0, rows[i], found, i)
     for i in range(skip.shape[0]):
         if skip[i]:
             rows[i] = _NULL
@@ -247,7 +315,7 @@ def classify(rows: Any, marks: Any, kept: Any) -> Any:
     """Say which of the keys that were asked for have a row that counts.
 
     Args:
-        rows: int64 [n], what `find_hashed` or `find_dense` wrote.
+        rows: int64 [n], what `find_hashed` or `find_placed` wrote.
         marks: uint8 [rows of the table], [0] where all of them count.
         kept: bool [n], written.
 
@@ -265,21 +333,6 @@ def classify(rows: Any, marks: Any, kept: Any) -> Any:
             kept[i] = False
             duplicate += 1
     return null, absent, duplicate
-
-
-@jit
-def gather(records: Any, rows: Any, found: Any) -> None:
-    """Copy records.
-
-    Args:
-        records: uint64 [all rows, words].
-        rows: int64 [n], which.
-        found: uint64 [n, words], written.
-    """
-    for i in range(rows.shape[0]):
-        row = rows[i]
-        for word in range(records.shape[1]):
-            found[i, word] = records[row, word]
 
 
 @jit
