@@ -6,10 +6,14 @@ A key is two uint64. One integer is its own key, exactly. Everything else is has
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from lossops.kernels.jit import inline, jit
 
@@ -36,7 +40,7 @@ UNORDERED, ORDERED, TIED = 0, 1, 2  # whether a row may be chosen among those of
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
 _M1, _M2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _N1, _N2, _FIVE = np.uint64(0x52DCE729), np.uint64(0x38495AB5), np.uint64(5)
-_R33, _64 = np.uint64(33), np.uint64(64)
+_R33, _64, _ALL = np.uint64(33), np.uint64(64), np.uint64(2**64 - 1)
 
 
 @inline
@@ -51,9 +55,22 @@ def _finish(value: Any) -> Any:
     return value ^ (value >> _R33)
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _eight(typing_context: Any, address: Any) -> Any:
+    """Load eight bytes at any address, the first of which is the lowest."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = builder.load(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), align=1)
+        return word if sys.byteorder == "little" else builder.bswap(word)
+
+    return types.uint64(types.intp), generate
+
+
 @inline
 def _word(data: Any, start: int, count: int) -> Any:
-    """Return up to 8 bytes as a little-endian number."""
+    """Return 1 to 8 bytes as a little-endian number."""
+    if start + 8 <= data.shape[0]:  # bytes behind the number are read with it, and cleared
+        return _eight(data.ctypes.data + start) & (_ALL >> np.uint64(64 - 8 * count))
     word: Any = np.uint64(0)
     for k in range(count):
         word |= np.uint64(data[start + k]) << np.uint64(8 * k)

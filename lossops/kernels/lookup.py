@@ -36,7 +36,7 @@ __all__ = [
 COUNTS, DUPLICATE, NO_KEY, EMPTY = 0, 1, 2, 3  # marks of rows, and of places that have none
 OUTSIDE = -1  # a key has no place
 _NULL = ABSENT - 1  # in place of a row: the key that was asked for is null
-_BLOCK = 256  # keys whose places are computed ahead, so that memory is asked for many of them at a time
+_BLOCK = 64  # keys whose places are computed ahead, so that memory is asked for many of them at a time
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from lossops.data.records import RecordsBuilder, TooManyValuesError
+from lossops.data.records import Records, RecordsBuilder, TooManyValuesError
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 VALUES: dict[pa.DataType, list[Any]] = {
@@ -33,12 +35,27 @@ VALUES: dict[pa.DataType, list[Any]] = {
 }
 
 
-def held(tables: list[pa.Table], schema: pa.Schema, categories: list[str], *, wide: bool = False) -> Any:
-    builder = RecordsBuilder(schema, categories, sum(table.num_rows for table in tables), wide=wide)
+@dataclass
+class Held:
+    """Rows of tables as records, each behind a key."""
+
+    meaning: Records
+    records: npt.NDArray[np.uint64]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
+        return self.meaning.table(self.records[rows, 1:], rows)
+
+
+def held(tables: list[pa.Table], schema: pa.Schema, categories: list[str], *, wide: bool = False) -> Held:
+    builder = RecordsBuilder(schema, categories, wide=wide)
     starts = np.cumsum([0, *(table.num_rows for table in tables)]).tolist()
+    records = np.zeros((starts[-1], 1 + builder.words), dtype=np.uint64)
+    records[:, 0] = 2**64 - 1
     for start, table in reversed(list(zip(starts, tables, strict=False))):  # in any order
-        builder.put(start, table)
-    return builder.finish()
+        builder.fill(records[start : start + table.num_rows, 1:], start, table)
+    meaning = builder.finish()
+    assert builder.hold_all == (meaning.others.num_columns == 0)
+    return Held(meaning, records)
 
 
 @pytest.mark.parametrize("kinds", [[one] for one in VALUES] + [list(VALUES)], ids=str)
