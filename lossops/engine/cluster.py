@@ -9,6 +9,7 @@ A bounded number of calls is in flight. A future counts only if its status is
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -128,7 +129,10 @@ class Workers:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
         """Start a call. Dask repeats it if the worker that holds its result dies, unlike scattered data."""
-        return self._client.submit(_checked, versions(), function, *arguments, pure=False, retries=_RETRIES)
+        # Calls of one function are a group to Dask, which keeps those of a large group back until a worker is free;
+        # were shared values of the same group, calls would go to the worker that holds them.
+        key = f"{function.__name__.strip('_')}-{uuid.uuid4().hex}"
+        return self._client.submit(_checked, versions(), function, *arguments, key=key, retries=_RETRIES)
 
     def share(self, value: Any) -> Future:
         """Give every worker a value once, instead of with every call."""

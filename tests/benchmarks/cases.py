@@ -70,6 +70,7 @@ CASES = {
             "scikit-learn",
             "lossops 1 thread",
             "lossops 2 processes",
+            "lossops 2 running",
         ),
     ),
     "random order": Case("random", (_FULL, _QUICK), contenders=("lossops", "polars", "duckdb")),
@@ -169,7 +170,7 @@ def config(folder, output):
         "name": "benchmark", "key": "id", "labels": {"path": f"{folder}/labels", "label": "y"},
         "models": {one: {"path": f"{folder}/predictions", "prediction": one} for one in many},
         "losses": [loss(name) for name in case["losses"]], "slices": [list(one) for one in case["slices"] if one],
-        "quantiles": [], "hardest": 0, "calibration": 0, "output": output, "cluster": CLUSTER,
+        "quantiles": [], "hardest": 0, "calibration": 0, "output": output, "cluster": cluster(),
     }
 # Earlier runs are part of a report: those of the same question.
 output = f"{folder}/reports/{len(case['slices'])}-{len(case['losses'])}-{len(case['models'])}"
@@ -340,14 +341,34 @@ def answer():
 """
 
 
+RUNNING = """
+from functools import cache
+from distributed import Client, LocalCluster
+@cache
+def started():
+    return LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+def cluster():
+    return {"address": started().scheduler_address}
+def run(given):
+    import lossops
+    lossops.evaluate(given, fresh=True)
+def prepare():
+    with Client(started()) as client:
+        for worker in client.nthreads():
+            client.run(run, config(warm, output) | {"cluster": None}, workers=[worker])
+    run(config(warm, output))
+"""
+
+
 def _lossops(cluster: str) -> Callable[[], str]:
-    return lambda: f"CLUSTER = {cluster}\n{LOSSOPS}"
+    return lambda: f"def cluster():\n    return {cluster}\n{LOSSOPS}"
 
 
 CONTENDERS: dict[str, Callable[[], str]] = {
     "lossops": _lossops("None"),
     "lossops 1 thread": _lossops('{"threads": 1}'),
     "lossops 2 processes": _lossops('{"workers": 2}'),
+    "lossops 2 running": lambda: f"{LOSSOPS}{RUNNING}",
     "pyarrow decode": lambda: FLOOR,
     "imports": lambda: IMPORTS,
     "polars position": lambda: f"BY = 'position'\n{POLARS}",
