@@ -73,6 +73,7 @@ CASES = {
             "lossops 2 running",
         ),
     ),
+    "growth": Case("growth", (5 * _FULL, 0), contenders=("lossops", "polars position", "polars", "duckdb")),
     "random order": Case("random", (_FULL, _QUICK), contenders=("lossops", "polars", "duckdb")),
     "strings as keys": Case("strings", (_FULL // 2, _QUICK // 2), contenders=("lossops", "polars", "duckdb")),
     "wide": Case(
@@ -84,7 +85,6 @@ CASES = {
         "aligned", (_FULL, _QUICK), models=("yhat", "yhat_old", "yhat_new"), losses=("absolute", "squared")
     ),
     "tiny": Case("tiny", (1_000, 1_000), contenders=("lossops", "polars position", "duckdb", "imports")),
-    "growth": Case("growth", (5 * _FULL, 0), contenders=("lossops", "polars position", "polars", "duckdb")),
 }
 
 

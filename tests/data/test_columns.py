@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossops.data.columns import Numbers, categories, is_category, is_number, lengths, numbers, scalars, vector_width
+from lossops.data.dataset import validate
 from lossops.kernels.checks import Problem
 from lossops.slices import Axis, Slice, group_rows
 
@@ -340,3 +341,30 @@ def test_categories_equal_plain_python(values: list[str | None], cut: int) -> No
     parts = [pa.array(part, pa.string()).dictionary_encode() for part in (values[:cut], values[cut:])]
     expected = ["c is null" if value is None else f"c={value}" for value in values]
     assert _labels(pa.chunked_array(parts)) == expected
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(-3, 6)), max_size=12),
+    st.integers(0, 5),
+    st.sampled_from([pa.int8(), pa.int32(), pa.int64()]),
+    st.integers(0, 12),
+)
+def test_codes_beyond_their_dictionary_are_refused(
+    codes: list[int | None], values: int, kind: pa.DataType, start: int
+) -> None:
+    """Wherever Arrow's own full check refuses them, and nowhere else; also where a null has a code."""
+    whole = pa.DictionaryArray.from_arrays(pa.array(codes, kind), pa.array(["ä"] * values, pa.string()), safe=False)
+    column = pa.chunked_array([whole.slice(start)])
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        with pytest.raises(pa.ArrowInvalid, match="of a dictionary with"):
+            validate(pa.table({"c": column}))
+    else:
+        validate(pa.table({"c": column}))
+
+
+def test_text_of_a_dictionary_that_is_no_text_is_refused() -> None:
+    bad = pa.array([b"\xff"]).cast(pa.binary()).view(pa.string())
+    with pytest.raises(pa.ArrowInvalid, match="UTF8"):
+        validate(pa.table({"c": pa.DictionaryArray.from_arrays(pa.array([0]), bad)}))
