@@ -3,8 +3,9 @@
     python -m tests.benchmarks FOLDER [--quick] [--cases NAME ...] [--rounds 3] [--json FILE] [--against FILE]
 
 Data is written to FOLDER once. Every contender answers in a process of its own; rounds go through all contenders in
-turn, and the files are read through before each, so that all find them in the page cache. ``seconds`` is the time of the answer alone, after imports and, for lossops, after one run on a thousand rows;
-``process`` is that of the whole process. Numbers of all contenders must agree to 1e-9, or 1e-4 for torch's float32.
+turn, and the files are read through before each, so that all find them in the page cache. ``seconds`` is the time of
+the answer alone, after imports and, for lossops, after one run on a thousand rows; ``process`` is that of the whole
+process. Numbers of all contenders must agree to 1e-9, or 1e-4 for torch's float32.
 """
 
 from __future__ import annotations
