@@ -73,7 +73,7 @@ def keep_freed_memory() -> None:
     Left alone it learns both from what is freed, but not where the environment sets one of them, as Dask does for its
     workers, which then spend a fifth of their time on clearing fresh pages. Elsewhere there is nothing to tell.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _KEPT)
         mallopt(_TRIM_THRESHOLD, 2 * _KEPT)
