@@ -12,12 +12,13 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyarrow import fs
 
 from lossops.data.align import Rows, join
 from lossops.data.index import LabelIndex, Seen, build_index
 from lossops.data.keys import Keys, ordered_values, read_keys, read_order
 from lossops.data.spill import SpillFile, open_spill, read_bucket, write_spill
-from lossops.data.storage import open_storage
+from lossops.data.storage import one_line, open_storage
 from lossops.decoding import Tables
 from lossops.errors import RunError, ShardError
 from lossops.kernels.hashing import strictly_increasing
@@ -378,7 +379,7 @@ def spill_run(pairing: Pairing, side: Side, run: Run, location: str, buckets: in
     keep_freed_memory()
     begun = time.perf_counter()
     storage, path = open_storage(location)
-    found = open_spill(storage, path) or write_spill(
+    found = _left_behind(storage, path) or write_spill(
         storage,
         path,
         _read(pairing, side, run),
@@ -422,11 +423,22 @@ def score_bucket(pairing: Pairing, bucket: Bucket, locations: Mapping[Side, Sequ
     return Outcome(total.state(), counted, unaligned, seconds, checksums=checksums, stages=watch.seconds)
 
 
+def _left_behind(storage: fs.FileSystem, path: str) -> SpillFile | None:
+    """Return a whole file that an earlier attempt wrote."""
+    try:
+        return open_spill(storage, path)
+    except OSError:
+        return None
+
+
 def _opened(location: str) -> SpillFile:
     storage, path = open_storage(location)
-    found = open_spill(storage, path)
+    try:
+        found = open_spill(storage, path)
+    except OSError as error:
+        raise RunError(f"spill: could not open {path}: {one_line(error)}; run again") from error
     if found is None:
-        raise RunError(f"spill: {path} is gone or damaged; run again")
+        raise RunError(f"spill: {path} is damaged; run again")
     return found
 
 

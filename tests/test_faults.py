@@ -73,8 +73,9 @@ def test_every_operation_fails_once(values: dict[str, Any], tmp_path: Path, mode
                 break
         else:
             failures += 1
-            assert any(word in message for word in OPERATIONS), (FAULTS.failed, message)
-            assert str(tmp_path) in message
+            told = message.replace(str(tmp_path), "")  # the folder of a test may have such a word in its name
+            assert told != message, message
+            assert any(word in told for word in OPERATIONS), (FAULTS.failed, message)
         FAULTS.reset(0)
         for manifest in output.glob("*/*/run.json"):
             assert same(open_report(str(manifest.parent)), expected), number

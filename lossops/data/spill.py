@@ -158,17 +158,18 @@ def _serialized(table: pa.Table) -> pa.Buffer:
 
 
 def open_spill(storage: fs.FileSystem, path: str) -> SpillFile | None:
-    """Open a file; None if there is no whole one."""
-    try:
-        with storage.open_input_file(path) as file:
-            size = file.size()
-            tail = file.read_at(min(_TAIL, size), max(size - _TAIL, 0))
-            length = int.from_bytes(tail[:8], "big")
-            if tail[8:] != _MARK or length > size:
-                return None
-            trailer = file.read_at(length, size - _TAIL - length)
-    except OSError:
-        return None
+    """Open a file; None if it is not whole.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+    """
+    with storage.open_input_file(path) as file:
+        size = file.size()
+        tail = file.read_at(min(_TAIL, size), max(size - _TAIL, 0))
+        length = int.from_bytes(tail[:8], "big")
+        if tail[8:] != _MARK or length > size:
+            return None
+        trailer = file.read_at(length, size - _TAIL - length)
     text, check = trailer[:-4], trailer[-4:]
     if zlib.crc32(text).to_bytes(4, "big") != check:
         return None

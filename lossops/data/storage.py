@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-import fsspec
 import pyarrow as pa
-from fsspec.utils import glob_translate
 from pyarrow import fs
 
 from lossops.addresses import without_secrets
@@ -112,6 +110,8 @@ def open_storage(location: str) -> tuple[fs.FileSystem, str]:
         pass  # not a scheme of pyarrow's own: fsspec knows more
     except OSError as error:
         raise InputError(f"{location}: {one_line(error)}") from error
+    import fsspec  # noqa: PLC0415  most runs need it for nothing
+
     try:
         files, path = fsspec.url_to_fs(location)
     except (ValueError, ImportError) as error:
@@ -219,6 +219,8 @@ def _hint(storage: fs.FileSystem, path: str) -> str:
 def _glob(storage: fs.FileSystem, pattern: str) -> list[FoundFile]:
     wildcard = _WILDCARD.search(pattern)
     root = pattern[: wildcard.start()].rpartition("/")[0] if wildcard else pattern
+    from fsspec.utils import glob_translate  # noqa: PLC0415  as above
+
     matches = re.compile(glob_translate(pattern))
     return [_found(storage, root, entry) for entry in _below(storage, root) if matches.match(entry.path)]
 

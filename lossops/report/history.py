@@ -91,8 +91,8 @@ class History:
         """Every model and loss, as the latest report that has them orders them."""
         rows = pa.table({"pair": _numbers(self.losses, _PAIR), "run": self.losses["run"]})
         latest = pc.sort_indices(rows, [("run", "descending")])
-        firsts = pa.table({"pair": rows["pair"].take(latest), "row": latest}).group_by(["pair"], use_threads=False)
-        found = self.losses.select(_PAIR).take(firsts.aggregate([("row", "first")])["row_first"])
+        each = pc.unique(rows["pair"].take(latest))
+        found = self.losses.select(_PAIR).take(pc.index_in(each, value_set=rows["pair"]))
         return list(zip(found["model"].to_pylist(), found["loss"].to_pylist(), strict=True))
 
     def narrowed(self, **wanted: str | None) -> History:

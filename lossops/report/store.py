@@ -216,7 +216,7 @@ def _publish_by_rename(storage: fs.FileSystem, final: str, tables: Mapping[str, 
     folder, run_id = os.path.split(final)
     hidden = os.path.join(folder, f".{run_id}.partial")
     try:
-        _write(storage, hidden, tables, texts())
+        _write(storage, hidden, tables, texts(), _sync)
         _sync(hidden)
         os.rename(hidden, final)
         _sync(folder)
@@ -238,24 +238,30 @@ def _publish_in_place(storage: fs.FileSystem, final: str, tables: Mapping[str, p
         raise
 
 
-def _sync(folder: str) -> None:
-    """Make the names in a folder, and the files in it, outlive a power cut."""
-    for path in (*(entry.path for entry in os.scandir(folder) if entry.is_file()), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _sync(path: str) -> None:
+    """Make a file, or the names in a folder, outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write(
-    storage: fs.FileSystem, folder: str, tables: Mapping[str, pa.Table], texts: Iterable[tuple[str, bytes]]
+    storage: fs.FileSystem,
+    folder: str,
+    tables: Mapping[str, pa.Table],
+    texts: Iterable[tuple[str, bytes]],
+    settle: Callable[[str], None] = lambda _path: None,
 ) -> None:
+    """Write the tables while the texts are made, then the texts; what is written is settled at once, by its path."""
     storage.create_dir(folder, recursive=True)
 
     def write(name: str) -> None:
-        with storage.open_output_stream(f"{folder}/{name}.parquet") as file:
+        path = f"{folder}/{name}.parquet"
+        with storage.open_output_stream(path) as file:
             pq.write_table(tables[name], file, compression="zstd", write_page_checksum=True, row_group_size=_ROW_GROUP)
+        settle(path)
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         written = pool.map(write, _TABLES)
@@ -264,6 +270,7 @@ def _write(
     for name, text in found:
         with storage.open_output_stream(f"{folder}/{name}") as file:
             file.write(text)
+        settle(f"{folder}/{name}")
 
 
 def open_report(path: str) -> Report:
