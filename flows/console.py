@@ -112,10 +112,11 @@ def print_report(report: Report) -> None:
     _print_compared(console, report)
     _print_gates(console, report)
     _print_discovered(console, report)
-    _print_unscored(console, unscored(report))
+    bad = [row for row in report.shards.to_pylist() if row["problem"]]
+    _print_unscored(console, unscored(report), "Every row that was read was scored." if not bad else "")
     if text := hidden_text(report):
         console.print(Text(text))
-    for shard in (row for row in report.shards.to_pylist() if row["problem"]):
+    for shard in bad:
         text = f"In quarantine, none of its rows is scored: {printable(shard['path'])}: {printable(shard['problem'])}"
         console.print(Text(text, style="yellow"), soft_wrap=True)
     _print_warnings(console, report)
@@ -204,9 +205,10 @@ def _print_discovered(console: Console, report: Report) -> None:
         console.print(Text(f"{more:,} more in discovered.parquet", style="dim"))
 
 
-def _print_unscored(console: Console, lines: Sequence[Unscored]) -> None:
+def _print_unscored(console: Console, lines: Sequence[Unscored], otherwise: str) -> None:
     if not lines:
-        console.print("\nEvery row that was read was scored.")
+        if otherwise:
+            console.print(f"\n{otherwise}")
         return
     table = plain_table("\nRows not scored", ["reason", "model", "loss", "predictions", "labels"], 2)
     for line in lines[:_LEDGER_LINES]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from lossops.checkpoint import Store, acquire_spill, code_digest, digest_of
 from lossops.data.index import LabelIndex, Seen
-from lossops.errors import InputError, RunError
+from lossops.errors import InputError, RunError, counted
 from lossops.kernels.checks import Reason
 from lossops.ledger import Entry, Unaligned, make_ledger
 from lossops.modes import replanned
@@ -215,7 +215,7 @@ class Attempt:
     def _broadcast(self) -> _Merged:
         recipe = self._recipe()
         index = self.workers.submit(index_labels, recipe, tuple(runs_of(self.pairing.labels)))
-        labels = digest_of(*(shard.pinned for shard in self.pairing.labels.shards))
+        labels = digest_of(*(shard.stored_by for shard in self.pairing.labels.shards))
         merged = self._map(_score, (recipe, index), self.pairing.pieces, labels)
         if self.workers.call(LabelIndex.is_asked_twice, index, merged.asked):
             if "predictions" in self.pairing.order:
@@ -231,7 +231,7 @@ class Attempt:
     def _spill(self) -> _Merged:
         buckets = [Bucket(number, self.pairing.buckets) for number in range(self.pairing.buckets)]
         sides = self.pairing.sides
-        inputs = digest_of(*(shard.pinned for side in sides for shard in self.pairing.side(side).shards))
+        inputs = digest_of(*(shard.stored_by for side in sides for shard in self.pairing.side(side).shards))
         name = self._digest(inputs, "spill")
         with acquire_spill(self.work, name, self.run_id) as folder:
             recipe = self._recipe()
@@ -323,7 +323,7 @@ def _spill(pairing: Pairing, buckets: int, side: Side, run: Run, location: str) 
 
 
 def _run_text(run: Run) -> str:
-    return f"{run.shard.pinned} {run.start} {run.stop} {run.owns_nulls}"
+    return f"{run.shard.stored_by} {run.start} {run.stop} {run.owns_nulls}"
 
 
 def _work_text(work: Piece | Bucket) -> str:
@@ -350,12 +350,12 @@ def _refuse_invalid(pairing: Pairing, work: Piece | Bucket, outcome: Outcome) ->
 
 
 def _refuse_duplicates(pairing: Pairing, merged: _Merged) -> None:
-    for side in SIDES:
-        rows = merged.unaligned[side]["duplicate_key"]
-        if rows:
-            key, where = ", ".join(pairing.key), pairing.side(side).location
-            found = f"{rows} rows of the {side} cannot be paired, because their {key} occurs more than once on a side"
-            raise InputError(f"{where}: {found}; duplicates: fail allows none")
+    rows = {side: merged.unaligned[side]["duplicate_key"] for side in SIDES}
+    if any(rows.values()):
+        lost = (f"{counted(count, 'row')} of {pairing.side(side).location}" for side, count in rows.items() if count)
+        found = " and ".join(lost)
+        why = f"because their {', '.join(pairing.key)} occurs more than once on one of the sides"
+        raise InputError(f"{found} cannot be paired, {why}; duplicates: fail allows none")
 
 
 def _records(pairing: Pairing, merged: _Merged) -> Iterator[ShardRecord]:

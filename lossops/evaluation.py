@@ -128,7 +128,9 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
 def _outcome(gates: Sequence[Mapping[str, Any]]) -> str:
     if not gates:
         return "completed"
-    return "failed" if any(row["fails"] for row in gates) else "passed"
+    if any(row["fails"] for row in gates):
+        return "failed"
+    return "passed" if any(row["outcome"] == "pass" for row in gates) else "undecided"
 
 
 def _hidden(losses: pa.Table) -> dict[str, int]:

@@ -88,12 +88,20 @@ def of_increase(found: Difference, limit: float, confidence: float) -> Verdict:
     return Verdict(limit, found.rows, value, why="the mean of the baseline is not surely above 0")
 
 
-def of_share(part: int, rows: int, limit: float) -> Verdict:
-    """A share of rows beside its limit: no estimate, but what the data holds."""
+def of_share(part: int, rows: int, limit: float, unread: str | None = None) -> Verdict:
+    """A share of rows beside its limit: no estimate, but what the data holds.
+
+    Args:
+        part, rows: how many rows, and of how many.
+        limit: the largest share that is allowed.
+        unread: says so where there are more rows, which only add to the part, but nobody knows how many.
+    """
     if not rows:
-        return Verdict(limit, 0, why="no rows")
+        return Verdict(limit, 0, why=unread or "no rows")
     share = part / rows
-    return Verdict(limit, rows, share, outcome="pass" if share <= limit else "fail")
+    if share > limit:
+        return Verdict(limit, rows, share, outcome="fail")
+    return Verdict(limit, rows, share, outcome="insufficient" if unread else "pass", why=unread)
 
 
 def judged(verdicts: Sequence[Verdict], min_rows: int, confidence: float) -> list[Verdict]:

@@ -6,14 +6,14 @@ hold, `replanned` chooses again without that way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from lossops.data.dataset import Dataset, logical_type
-from lossops.data.keys import Keys, is_ordered, read_keys
+from lossops.data.keys import Keys, could_be_equal, is_ordered, read_keys
 from lossops.errors import InputError, counted
 from lossops.memory import shown_size
 from lossops.pairing import Mode, Pairing
@@ -50,7 +50,7 @@ def chosen(pairing: Pairing, failed: Mapping[Mode, str]) -> Pairing:
     start = max((modes.index(mode) + 1 for mode in failed), default=0)
     if not pairing.key:
         check_positions(pairing.predictions, pairing.labels)
-        return replace(pairing, mode="position")
+        return replace(pairing, mode="position", why=tuple(_doubts(pairing)))
     facts = [*(why for why in pairing.why if failed), *tried]
     for mode in modes[start:]:
         pairing = bounded(pairing) if mode == "merge" else pairing
@@ -144,10 +144,37 @@ def check_positions(predictions: Dataset, labels: Dataset) -> None:
 
 def _first_keys_agree(pairing: Pairing) -> bool:
     """Whether the first rows pair by position; only a guess at the cheapest plan, the run compares every key."""
-    number = next((n for n, shard in enumerate(pairing.labels.shards) if shard.rows), None)
-    if number is None:
-        return True
-    first, second = (_sniffed(pairing.side(side), number, pairing.key) for side in SIDES)
+    number = _first_with_rows(pairing.labels)
+    return number is None or _agree(pairing, number, pairing.key)
+
+
+def _doubts(pairing: Pairing) -> Iterator[str]:
+    """Say what speaks against pairing rows by position, where there is no key: a forgotten one looks like that."""
+    number, (mine, theirs) = _first_with_rows(pairing.labels), (pairing.predictions.schema, pairing.labels.schema)
+    scored = {name for task in pairing.tasks for name in (*task.labels, *task.predictions)}
+    shared = [name for name in mine.names if name in theirs.names and name not in scored]
+    differ = [
+        name
+        for name in shared
+        if number is not None
+        and could_be_equal(mine.field(name).type, theirs.field(name).type)
+        and not _agree(pairing, number, [name])
+    ]
+    if differ and number is not None:
+        columns, where = ", ".join(map(repr, differ)), pairing.predictions.shards[number].path
+        yield (
+            f"rows pair by position, but {columns}, which both sides have, differs in the first rows of {where} and of "
+            "the labels beside it; where that tells which rows belong together, set key"
+        )
+
+
+def _first_with_rows(dataset: Dataset) -> int | None:
+    return next((number for number, shard in enumerate(dataset.shards) if shard.rows), None)
+
+
+def _agree(pairing: Pairing, number: int, key: Sequence[str]) -> bool:
+    """Whether the first rows of the shards at a place have the same keys."""
+    first, second = (_sniffed(pairing.side(side), number, key) for side in SIDES)
     return first.same(second)
 
 

@@ -251,7 +251,7 @@ def test_duplicates_fail(tmp_path: Path) -> None:
     write_shards(tmp_path / "labels", [table.rename_columns(["id", "y"]).slice(0, 2)])
     with pytest.raises(
         InputError,
-        match="predictions: 2 rows of the predictions cannot be paired, because their id",
+        match=r"^2 rows of .*predictions and 1 row of .*labels cannot be paired, because their id occurs",
     ):
         score_here(config(tmp_path, duplicates="fail"))
 

@@ -94,7 +94,7 @@ def test_losses_that_leave_out_the_same_rows_share_a_warning(tmp_path: Path) -> 
         "40 % of the predictions of p (40 of 100) are not scored by mae, huber: 30 no_label, 10 prediction_nan.",
         f"100 % of the predictions of p (100 of 100) are not scored by brier: {brier}.",
         "30 % of the predictions of q (30 of 100) are not scored: 30 no_label.",
-        "30 % of the labels (30 of 100) find no prediction of p, q: 30 no_prediction.",
+        "30 % of the labels (30 of 100) pair with no prediction of p, q: 30 no_prediction.",
     )
     assert lossops.evaluate(config).warnings == expected
 
@@ -102,3 +102,54 @@ def test_losses_that_leave_out_the_same_rows_share_a_warning(tmp_path: Path) -> 
 def test_what_is_left_out_by_request_is_no_warning(tmp_path: Path) -> None:
     loss = {"loss": "sparse_categorical_crossentropy", "ignore_class": 1}
     assert _score(tmp_path, [], [0, 1, 2] * 20, losses=[loss]).warnings == ()
+
+
+def _of_two(folder: Path, predictions: pa.Table, labels: pa.Table, **changes: Any) -> dict[str, Any]:
+    """Write both sides in four shards, and return the config that scores them."""
+    paths = [write_shards(folder / name, cut(table, 4)) for name, table in (("l", labels), ("p", predictions))]
+    config = {
+        "name": "told",
+        "labels": {"path": paths[0], "label": "y"},
+        "models": {"m": {"path": paths[1], "prediction": "y"}},
+        "losses": ["mean_squared_error"],
+        "output": str(folder / "reports"),
+    }
+    return config | changes
+
+
+def test_a_key_that_was_forgotten_is_suspected(tmp_path: Path) -> None:
+    """Columns that both sides have are looked at, but for what is scored, and for floats, which are no keys."""
+    random = np.random.default_rng(1)
+    first = pa.table({"id": np.arange(50), "day": ["mon"] * 50, "y": np.arange(50.0), "z": random.random(50)})
+    second = first.set_column(3, "z", pa.array(random.random(50)))
+    other = second.take(pa.array(random.permutation(50)))
+    assert lossops.evaluate(_of_two(tmp_path / "same", first, second)).warnings == ()
+    assert lossops.evaluate(_of_two(tmp_path / "keyed", first, other, key="id")).warnings == ()
+    (told,) = lossops.evaluate(_of_two(tmp_path / "other", first, other)).warnings
+    assert told.startswith("m: rows pair by position, but 'id', which both sides have, differs in the first rows of ")
+    assert told.endswith("where that tells which rows belong together, set key.")
+
+
+def test_a_file_that_cannot_be_counted_is_told_of(tmp_path: Path) -> None:
+    """And a gate on the share of rows without a partner cannot pass, as there may be more of them."""
+    table = pa.table({"id": np.arange(40), "y": np.arange(40.0)})
+    gates = [{"share": "unmatched", "max": 0.2}, {"share": "unmatched", "max": 0.4}, {"share": "invalid", "max": 0.5}]
+    config = _of_two(tmp_path, table, table, key="id", on_bad_shard="quarantine", gates=gates)
+    assert lossops.evaluate(config).gates["outcome"].to_pylist() == ["pass"] * 3
+    for shard in (sorted((tmp_path / "p").iterdir())[1], sorted((tmp_path / "l").iterdir())[3]):
+        shard.write_bytes(shard.read_bytes()[:100])
+    report = lossops.evaluate(config)
+    told = "cannot be opened, so no count and no share of rows has the rows in it."
+    assert report.warnings[:2] == (f"1 file of the predictions of m {told}", f"1 file of the labels {told}")
+    assert report.gates["value"].to_pylist() == [10 / 30, 10 / 30, 0.0]
+    assert report.gates["outcome"].to_pylist() == ["fail", "insufficient", "pass"]
+    assert report.gates["why"].to_pylist()[1] == "nobody knows how many rows the 1 file in quarantine would have"
+
+
+def test_gates_that_cannot_be_decided_are_not_passed(tmp_path: Path) -> None:
+    table = pa.table({"id": np.arange(40), "y": np.arange(40.0)})
+    gates = [{"loss": "mean_squared_error", "max": 1.0}]
+    report = lossops.evaluate(_of_two(tmp_path, table, table.slice(0, 0), key="id", gates=gates))
+    assert report.run["outcome"] == "undecided"
+    shown = CliRunner().invoke(cli.lossops, ["show", report.path]).output
+    assert shown.startswith("Undecided. For none of 1 gate row the data is enough to tell.")

@@ -46,6 +46,11 @@ class Shard:
         """What it is known by: another text is another file."""
         return f"{self.path}\0{self.file.size}\0{self.file.version}\0{self.fingerprint}"
 
+    @property
+    def stored_by(self) -> str:
+        """What sums of its rows are stored by. A copy may keep the times of a file that it overwrites."""
+        return f"{self.pinned}\0{self.file.touched}"
+
     def check_unchanged(self) -> None:
         """Check that the file is still the one that was opened.
 
@@ -129,6 +134,11 @@ class Dataset:
         ]
         kept = tuple(shard for place, shard in placed if place not in places)
         return replace(self, shards=kept, quarantined=(*self.quarantined, *bad))
+
+    @property
+    def unread(self) -> int:
+        """Files of which nobody knows how many rows they have, because not even that can be read."""
+        return sum(one.rows is None for one in self.quarantined)
 
     @property
     def is_local(self) -> bool:

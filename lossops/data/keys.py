@@ -29,6 +29,7 @@ __all__ = [
     "Order",
     "check_key_types",
     "check_order_type",
+    "could_be_equal",
     "is_one_number",
     "is_ordered",
     "ordered_values",
@@ -98,6 +99,11 @@ def _kind(kind: pa.DataType) -> str | None:
         "decimal": (types.is_decimal,),
     }
     return next((name for name, group in tests.items() if any(test(kind) for test in group)), None)
+
+
+def could_be_equal(left: pa.DataType, right: pa.DataType) -> bool:
+    """Whether columns of these types can be keys whose values are equal."""
+    return _kind(left) is not None and _kind(left) == _kind(right)
 
 
 def check_key_types(column: str, left: tuple[str, pa.DataType], right: tuple[str, pa.DataType]) -> None:

@@ -57,6 +57,7 @@ class FoundFile:
         path: its path there.
         size: bytes.
         version: changes when the file is written again: inode and time of modification, or what the storage has.
+        touched: on a local disk the time of its last change of any kind, which nobody can set back; else nothing.
         partition: (column, value) for each ``column=value`` folder below the dataset's root; None is null.
     """
 
@@ -64,6 +65,7 @@ class FoundFile:
     path: str
     size: int
     version: str
+    touched: str
     partition: tuple[tuple[str, str | None], ...]
 
 
@@ -79,6 +81,10 @@ def _version(storage: fs.FileSystem, info: fs.FileInfo) -> str:
         details = storage.handler.fs.info(info.path)
         return " ".join(f"{key} {details[key]}" for key in _VERSION_KEYS if details.get(key))
     return str(info.mtime_ns)
+
+
+def _touched(storage: fs.FileSystem, info: fs.FileInfo) -> str:
+    return str(os.stat(info.path).st_ctime_ns) if isinstance(storage, fs.LocalFileSystem) else ""
 
 
 def current_version(storage: fs.FileSystem, path: str) -> tuple[int, str] | None:
@@ -205,7 +211,7 @@ def _file_or_folder(storage: fs.FileSystem, location: str, path: str) -> list[Fo
     if info.type == fs.FileType.NotFound:
         raise InputError(f"{location}: no such file or folder{_hint(storage, path)}")
     if info.type == fs.FileType.File:
-        return [FoundFile(storage, info.path, info.size, _version(storage, info), ())]
+        return [FoundFile(storage, info.path, info.size, _version(storage, info), _touched(storage, info), ())]
     return [_found(storage, path, entry) for entry in _below(storage, path)]
 
 
@@ -260,7 +266,8 @@ def _found(storage: fs.FileSystem, root: str, entry: fs.FileInfo) -> FoundFile:
     folders = entry.path[len(root.rstrip("/")) :].strip("/").split("/")[:-1]
     pairs = (folder.partition("=") for folder in folders if "=" in folder)
     partition = tuple((unquote(column), _partition_value(value)) for column, _, value in pairs)
-    return FoundFile(storage, entry.path, entry.size, _version(storage, entry), partition)
+    version, touched = _version(storage, entry), _touched(storage, entry)
+    return FoundFile(storage, entry.path, entry.size, version, touched, partition)
 
 
 def _partition_value(value: str) -> str | None:

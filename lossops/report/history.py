@@ -52,7 +52,7 @@ class PastRun:
     Args:
         date: the date it is about, or when it was started, on the clock of the run's time zone.
         run_id: its folder.
-        outcome: passed, failed or completed.
+        outcome: passed, failed, undecided or completed.
     """
 
     date: datetime

@@ -18,7 +18,7 @@ class Verdict:
     """How a run ended.
 
     Args:
-        outcome: passed, failed or completed.
+        outcome: passed, failed, undecided or completed.
         text: a sentence.
         reasons: what failed: gate, model, slice, and what was found; the first three are the user's.
         more: failing rows that `reasons` leaves out.
@@ -49,6 +49,8 @@ def _judged(report: Report) -> Verdict:
     count = f"{len(gates):,} gate {'row' if len(gates) == 1 else 'rows'}"
     if not failing:
         open_ = sum(row["outcome"] == "insufficient" for row in gates)
+        if open_ == len(gates):
+            return Verdict("undecided", f"For none of {count} the data is enough to tell.{nothing}")
         rest = f"; for {open_:,} the data is not enough to tell" if open_ else ""
         return Verdict("passed", f"None of {count} failed{rest}.{nothing}")
     told = [f"{gate_finding(row)}; limit {number(row['limit'])}" for row in failing[:_TOLD]]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from lossops.comparisons import Difference
 from lossops.config import GateConfig, columns_of_slice
-from lossops.errors import nearest
+from lossops.errors import counted, nearest
 from lossops.gates import Outcome, Verdict, judged, of_difference, of_increase, of_mean, of_share
 from lossops.groups import GroupKey
 from lossops.kernels.accumulate import CLIPPED, SCORED
@@ -107,7 +107,13 @@ def _shares(results: Results, gate: GateConfig) -> Iterator[tuple[Row, Verdict]]
         worst = max(shares, key=shares.__getitem__)
         alike = gate.loss is None and len(set(shares.values())) == 1
         place = place_of(model, worst, results.slices[0], ())
-        yield {**place, "loss": None if alike else worst}, of_share(*found[worst], gate.limit[1])
+        unread = _unread(results, own[0]) if gate.share == "unmatched" else None
+        yield {**place, "loss": None if alike else worst}, of_share(*found[worst], gate.limit[1], unread)
+
+
+def _unread(results: Results, task: Task) -> str | None:
+    files = next(one.predictions.unread for one in results.plan.pairings if task in one.tasks)
+    return f"nobody knows how many rows the {counted(files, 'file')} in quarantine would have" if files else None
 
 
 def _share(results: Results, task: Task, share: str) -> tuple[int, int]:

@@ -1,17 +1,19 @@
-"""What a reader of a report must not overlook: shares of rows that are not scored, and classes that no label has."""
+"""What a reader of a report must not overlook: rows that are not scored, or may not belong together."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 from pyarrow import types
 
 from lossops.data.dataset import Dataset
+from lossops.errors import counted
 from lossops.kernels.checks import Reason
 from lossops.ledger import UNALIGNED
+from lossops.pairing import Pairing
 from lossops.results.cells import Results
 from lossops.tasks import Task
 
@@ -34,10 +36,11 @@ class _Lost(NamedTuple):
 
 
 def warnings_of(results: Results) -> list[str]:
-    """Return a sentence wherever at least a hundredth of the rows of a side is not scored.
+    """Return a sentence wherever at least a hundredth of the rows of a side is not scored, or may not be counted.
 
     Models and losses that leave out the same rows share a sentence. Where labels are no class of a loss, it names such
-    labels, and classes that none of the labels looked at has: one of them may be misspelt.
+    labels, and classes that none of the labels looked at has: one of them may be misspelt. Before them it is told what
+    speaks against pairing rows by position, and which files cannot even be counted.
 
     Raises:
         InputError: labels that are looked at again cannot be read any more.
@@ -54,7 +57,26 @@ def warnings_of(results: Results) -> list[str]:
     for (dataset, model, found), names in losses.items():
         all_ = len(names) == sum(task.model == model for task in results.tasks)
         models.setdefault((dataset, found, () if all_ else tuple(names)), []).append(model)
-    return [_sentence(dataset, found, names, by) for (dataset, found, by), names in models.items()]
+    shares = [_sentence(dataset, found, names, by) for (dataset, found, by), names in models.items()]
+    return [*_doubts(results), *_unread(results), *shares]
+
+
+def _doubts(results: Results) -> Iterator[str]:
+    for pairing in results.plan.pairings:
+        for why in () if pairing.key else pairing.why:
+            yield f"{_models(pairing)}: {why}."
+
+
+def _unread(results: Results) -> Iterator[str]:
+    sides = {f"predictions of {_models(pairing)}": pairing.predictions for pairing in results.plan.pairings}
+    for which, dataset in (*sides.items(), ("labels", results.plan.pairings[0].labels)):
+        if dataset.unread:
+            files = counted(dataset.unread, "file")
+            yield f"{files} of the {which} cannot be opened, so no count and no share of rows has the rows in it."
+
+
+def _models(pairing: Pairing) -> str:
+    return ", ".join(dict.fromkeys(task.model for task in pairing.tasks))
 
 
 def _buckets(results: Results) -> Mapping[tuple[str, str, str], dict[str, int]]:
@@ -78,7 +100,7 @@ def _sentence(dataset: str, found: _Lost, models: Sequence[str], losses: Sequenc
     count = sum(number for _, number in found.reasons)
     share = f"{100 * count / found.rows:.3g} % of the"
     which = "labels" if dataset == "labels" else f"predictions of {', '.join(models)}"
-    what = "are not scored" if dataset == "predictions" else f"find no prediction of {', '.join(models)}"
+    what = "are not scored" if dataset == "predictions" else f"pair with no prediction of {', '.join(models)}"
     by = f" by {', '.join(losses)}" if losses else ""
     why = ", ".join(f"{number:,} {reason}" for reason, number in found.reasons)
     return f"{share} {which} ({count:,} of {found.rows:,}) {what}{by}: {why}.{found.classes}"
