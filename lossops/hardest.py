@@ -37,7 +37,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Hardest:
-    """The hardest rows of each group of a slice, for one model and loss; by group, and by rank once they are gathered.
+    """The hardest rows of each group of a slice, for one model and loss; in any order within a group.
 
     Args:
         limit: rows of a group that are kept.
@@ -68,13 +68,7 @@ class Hardest:
         predictions: Floats,
     ) -> Hardest:
         """The hardest rows of a batch; all arrays are [rows] or [rows, width]."""
-        count = int(groups.max()) + 1 if len(groups) else 0
-        chosen, counts = np.empty((count, limit), dtype=np.int64), np.zeros(count, dtype=np.int64)
-        choose_hardest(losses, reasons, groups, places.order, chosen, counts, np.full(count, -np.inf))
-        if places.rank is not None and is_cut_within_ties(losses, reasons, groups, chosen, counts):
-            counts[:] = 0
-            choose_hardest(losses, reasons, groups, places.rank(), chosen, counts, np.full(count, -np.inf))
-        rows = chosen[np.arange(limit) < counts[:, np.newaxis]]
+        rows = _chosen(limit, losses, reasons, groups, places.order, places.rank)
         return cls(
             limit,
             groups[rows],
@@ -90,8 +84,6 @@ class Hardest:
     def gathered(cls, parts: Sequence[tuple[Hardest, Integers]], _groups: int) -> Hardest:
         """Add group ``i`` of each part to group ``at[i]``, for parts and their ``at``."""
         moved = [replace(part, groups=at[part.groups]) for part, at in parts]
-        if len(moved) == 2:
-            moved = [moved[0], moved[1]._that_may_rank_in(moved[0])]
         first = moved[0]
         together = cls(
             first.limit,
@@ -103,23 +95,22 @@ class Hardest:
             np.concatenate([part.labels for part in moved]),
             np.concatenate([part.predictions for part in moved]),
         )
-        return together._ranked()
+        ties, all_ = together._ties, np.zeros(len(together.groups), dtype=np.uint8)
+        is_ordered = len(ties) == 1 and ties[0].dtype == np.int64
+        order = ties[0].astype(np.int64, copy=False) if is_ordered else np.zeros(len(all_), dtype=np.int64)
+        rank = None if is_ordered else lambda: np.argsort(np.lexsort(ties[::-1]))
+        return together._taken(_chosen(first.limit, together.losses, all_, together.groups, order, rank))
 
-    def _that_may_rank_in(self, other: Hardest) -> Hardest:
-        """The entries that are not surely behind every one of a full group of another."""
-        size = max((int(part.groups.max()) + 1 for part in (self, other) if len(part.groups)), default=0)
-        counts = np.bincount(other.groups, minlength=size)
-        lowest = np.full(size, np.inf)
-        np.minimum.at(lowest, other.groups, other.losses)
-        lowest[counts < self.limit] = -np.inf
-        return self._taken(np.flatnonzero(self.losses >= lowest[self.groups]))
+    @property
+    def _ties(self) -> tuple[npt.NDArray[np.generic], ...]:
+        """What tells equal losses apart, the first of it first."""
+        return self.keys or (self.shards, self.rows)
 
-    def _ranked(self) -> Hardest:
-        ties = self.keys or (self.shards, self.rows)
-        order = np.lexsort((*reversed(ties), -self.losses, self.groups))
-        groups = self.groups[order]
-        starts = np.searchsorted(groups, groups)
-        return self._taken(order[np.arange(len(order)) - starts < self.limit])
+    def ranked(self) -> tuple[Hardest, Integers]:
+        """The same by group and by rank, and the rank of each entry from 1, int64 [entries]."""
+        order = np.lexsort((*self._ties[::-1], -self.losses, self.groups))
+        found = self._taken(order)
+        return found, np.arange(1, len(order) + 1) - np.searchsorted(found.groups, found.groups)
 
     def _taken(self, entries: Integers) -> Hardest:
         return Hardest(
@@ -132,3 +123,21 @@ class Hardest:
             self.labels[entries],
             self.predictions[entries],
         )
+
+
+def _chosen(
+    limit: int,
+    losses: Floats,
+    reasons: npt.NDArray[np.uint8],
+    groups: Integers,
+    order: Integers,
+    rank: Callable[[], Integers] | None,
+) -> Integers:
+    """Return which rows are the hardest of their groups, group by group."""
+    count = int(groups.max()) + 1 if len(groups) else 0
+    chosen, counts = np.empty((count, limit), dtype=np.int64), np.zeros(count, dtype=np.int64)
+    choose_hardest(losses, reasons, groups, order, chosen, counts, np.full(count, -np.inf))
+    if rank is not None and is_cut_within_ties(losses, reasons, groups, chosen, counts):
+        counts[:] = 0
+        choose_hardest(losses, reasons, groups, rank(), chosen, counts, np.full(count, -np.inf))
+    return chosen[np.arange(limit) < counts[:, np.newaxis]]

@@ -87,8 +87,8 @@ def _gathered(
 
 
 def _one(parts: Sequence[tuple[Any, npt.NDArray[np.int64]]], kind: Any, groups: int) -> Any:
-    """Add parts up: sums all at once, others two by two, for which they have a cheaper way."""
-    if kind is Sums or len(parts) < 3:
+    """Add parts up: all at once, or two by two, for which some have a cheaper way."""
+    if kind in (Sums, Hardest) or len(parts) < 3:
         return kind.gathered(parts, groups)
     same = np.arange(groups)
     return reduce(

@@ -115,6 +115,13 @@ class Results:
             self._hidden[cell] = self._find_hidden(cell, {place for found in parents for place in found})
         return self._hidden[cell]
 
+    def shown(self, cell: Cell, number: int) -> npt.NDArray[np.bool_]:
+        """Which groups of a slice are not hidden, bool [groups]."""
+        keys, hidden = self.scores.state.tables[number].keys, self.hidden(cell)
+        if not hidden:
+            return np.ones(len(keys), dtype=np.bool_)
+        return np.array([(number, key) not in hidden for key in keys], dtype=np.bool_)
+
     def _find_hidden(self, cell: Cell, small: set[Place]) -> Mapping[Place, str]:
         limit = self.plan.config.min_rows
         if not limit:

@@ -91,21 +91,18 @@ def _bins(results: Results, task: Task, number: int, schema: pa.Schema) -> pa.Ta
     table = results.cell(task.cell).table(number)
     if task.cell not in table.histograms:
         return schema.empty_table()
-    counted, hidden = table.histograms[task.cell], results.hidden(task.cell)
-    shown = np.array([(number, key) not in hidden for key in table.keys], dtype=np.bool_)
-    own = shown[counted.groups]
-    groups, codes, counts = counted.groups[own], counted.codes[own].astype(np.int64), counted.counts[own]
-    numbers, low, high = edges(codes, BINS_TOGETHER)
+    counted = table.histograms[task.cell]
     in_order, places = results.places(number)
-    rank = np.argsort(in_order)
-    order = np.lexsort((numbers, rank[groups]))
-    groups, numbers = groups[order], numbers[order]
+    sizes = np.where(results.shown(task.cell, number), np.diff(counted.starts), 0)[in_order]
+    own = np.arange(sizes.sum()) + np.repeat(counted.starts[in_order] - np.cumsum(sizes) + sizes, sizes)
+    ranks, codes = np.repeat(np.arange(len(sizes)), sizes), counted.codes[own].astype(np.int64)
+    numbers, low, high = edges(codes, BINS_TOGETHER)  # which increase within a group as codes do
     starts = np.flatnonzero(
-        np.concatenate([[True], (np.diff(groups) != 0) | (np.diff(numbers) != 0)]) if len(order) else np.empty(0)
+        np.concatenate([[True], (np.diff(ranks) != 0) | (np.diff(numbers) != 0)]) if len(own) else np.empty(0)
     )
-    rows = np.add.reduceat(counts[order], starts) if len(starts) else np.empty(0, dtype=np.int64)
-    named = places.take(pa.array(rank[groups[starts]]))
-    bins = {"low": low[order][starts], "high": high[order][starts], "rows": rows}
+    rows = np.add.reduceat(counted.counts[own], starts) if len(starts) else np.empty(0, dtype=np.int64)
+    named = places.take(pa.array(ranks[starts]))
+    bins = {"low": low[starts], "high": high[starts], "rows": rows}
     columns = {"model": task.model, "loss": task.name, **dict(zip(named.column_names, named.columns, strict=True))}
     return table_of(schema, len(starts), {**columns, **{name: pa.array(values) for name, values in bins.items()}})
 

@@ -1,16 +1,20 @@
-"""Rows of the hardest rows."""
+"""The table of the hardest rows."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
 
 from lossops.data.keys import NO_NUMBER, NO_TEXT
 from lossops.pairing import Pairing, shard_id
-from lossops.results.cells import Results, Row, place_of
+from lossops.results.blocks import Columns, table_of
+from lossops.results.cells import Results
 from lossops.tasks import Task
 
 __all__ = ["hardest_table"]
@@ -18,55 +22,78 @@ __all__ = ["hardest_table"]
 
 def hardest_table(results: Results, schema: pa.Schema) -> pa.Table:
     """Return hardest.parquet: a row per model, loss, slice and rank; the type of the key is that of the data."""
-    rows = [
-        row
+    parts = [
+        found
         for pairing in results.plan.pairings
         for task in pairing.tasks
         for number in range(len(results.slices))
-        for row in _hardest_rows(results, task, number, _names(pairing))
+        if (found := _hardest_rows(results, task, number, _names(pairing))) is not None
     ]
-    keys = [row["key"] for row in rows if row["key"] is not None]
-    if keys and all(isinstance(key, int) for key in keys):
-        place = schema.get_field_index("key")
-        schema = schema.set(place, schema.field(place).with_type(pa.int64() if max(keys) < 2**63 else pa.uint64()))
-    return pa.Table.from_pylist(rows, schema=schema)
+    place = schema.get_field_index("key")
+    schema = schema.set(place, schema.field(place).with_type(_key_type([part["key"] for part in parts])))
+    return pa.concat_tables([schema.empty_table(), *(table_of(schema, len(part["key"]), part) for part in parts)])
+
+
+def _key_type(keys: Sequence[pa.Array]) -> pa.DataType:
+    known = [one for one in keys if one.null_count < len(one)]
+    if not known or not all(types.is_integer(one.type) for one in known):
+        return pa.string()
+    return pa.int64() if max(pc.max(one).as_py() for one in known) < 2**63 else pa.uint64()
 
 
 def _names(pairing: Pairing) -> dict[int, str]:
     return {shard_id(shard.path): shard.path for shard in pairing.predictions.shards}
 
 
-def _hardest_rows(results: Results, task: Task, number: int, names: Mapping[int, str]) -> Iterator[Row]:
-    table, hidden = results.cell(task.cell).table(number), results.hidden(task.cell)
+def _hardest_rows(results: Results, task: Task, number: int, names: Mapping[int, str]) -> Columns | None:
+    table = results.cell(task.cell).table(number)
     if task.cell not in table.hardest:
-        return
-    found = table.hardest[task.cell]
+        return None
+    found, ranks = table.hardest[task.cell].ranked()
+    in_order, places = results.places(number)
+    rank_of = np.argsort(in_order)
+    rows = np.argsort(rank_of[found.groups], kind="stable")
+    rows = rows[results.shown(task.cell, number)[found.groups[rows]]]
+    named = places.take(pa.array(rank_of[found.groups[rows]]))
     classes = dict(zip(task.class_values, task.classes, strict=False))
-    for group in table.keys.order.tolist():
-        if (number, table.keys[group]) in hidden:
-            continue
-        place = place_of(task.model, task.name, results.slices[number], table.keys[group])
-        start, stop = np.searchsorted(found.groups, [group, group + 1])
-        for rank, entry in enumerate(range(start, stop), start=1):
-            labels, predictions = found.labels[entry].tolist(), found.predictions[entry].tolist()
-            yield {
-                **place,
-                "rank": rank,
-                "key": _shown_key([key[entry].item() for key in found.keys]),
-                "loss_value": float(found.losses[entry]),
-                "label": _shown([classes.get(value, value) for value in labels]) if labels else None,
-                "prediction": _shown(predictions),
-                "shard": names[int(found.shards[entry])],
-                "row": int(found.rows[entry]),
-            }
+    shards, own = np.unique(found.shards[rows], return_inverse=True)
+    return {
+        "model": task.model,
+        "loss": task.name,
+        **dict(zip(named.column_names, named.columns, strict=True)),
+        "rank": pa.array(ranks[rows]),
+        "key": _keys([key[rows] for key in found.keys], len(rows)),
+        "loss_value": pa.array(found.losses[rows]),
+        "label": _texts(found.labels[rows], classes),
+        "prediction": _texts(found.predictions[rows], {}),
+        "shard": pa.array([names[one] for one in shards.tolist()], pa.string()).take(pa.array(own)),
+        "row": pa.array(found.rows[rows]),
+    }
 
 
-def _shown_key(values: Sequence[int | str]) -> int | str | None:
-    """Return one key as it is, several as a list in JSON, none as None."""
-    known = [None if value in (NO_NUMBER, NO_TEXT) else value for value in values]
-    return json.dumps(known) if len(known) > 1 else next(iter(known), None)
+def _keys(columns: Sequence[npt.NDArray[np.generic]], rows: int) -> pa.Array:
+    """Return single keys as they are, several as a list in JSON, none as nulls."""
+    known = [[None if value in (NO_NUMBER, NO_TEXT) else value for value in column.tolist()] for column in columns]
+    if len(known) > 1:
+        return pa.array([json.dumps(one) for one in zip(*known, strict=True)], pa.string())
+    if not known:
+        return pa.nulls(rows)
+    return pa.array(known[0], pa.uint64()) if columns[0].dtype == np.uint64 else pa.array(known[0])
 
 
-def _shown(values: Sequence[object]) -> str:
-    texts = [repr(int(one)) if isinstance(one, float) and one.is_integer() else str(one) for one in values]
-    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+def _texts(values: npt.NDArray[np.float64], classes: Mapping[float, object]) -> pa.Array:
+    """Return numbers [rows, width] as text, by name where they are classes; several as a list, none as nulls."""
+    if not values.shape[1]:
+        return pa.nulls(len(values))
+    each, own = np.unique(values, return_inverse=True)
+    texts = [_text(classes.get(value, value)) for value in each.tolist()]
+    single = pa.array(texts, pa.string()).take(pa.array(own.reshape(-1)))
+    if values.shape[1] == 1:
+        return single
+    starts = pa.array(np.arange(0, values.size + 1, values.shape[1]))
+    joined = pc.binary_join(pa.LargeListArray.from_arrays(starts, single), ", ")
+    return pc.binary_join_element_wise("[", joined, "]", "")
+
+
+def _text(value: object) -> str:
+    return repr(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
