@@ -8,8 +8,9 @@ DDSketch, Masson, Rim and Lee, VLDB 2019, with powers of two divided evenly.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +32,21 @@ def _lower(sizes: Integers) -> Floats:
     return ((sizes - 1) << BIN_SHIFT).view(np.float64)
 
 
+def _looked_up(codes: Integers, function: Callable[[Integers], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Return what a function of each code gives, computed once for a code where they repeat."""
+    lowest, highest = (int(codes.min()), int(codes.max())) if len(codes) else (0, 0)
+    if highest - lowest >= len(codes):
+        return function(codes)
+    found: npt.NDArray[Any] = function(np.arange(lowest, highest + 1))[..., codes - lowest]
+    return found
+
+
 def middles(codes: Integers) -> Floats:
     """The value that stands for each bin, float64 [bins]: the harmonic mean of its ends."""
+    return _looked_up(codes, _middles)
+
+
+def _middles(codes: Integers) -> Floats:
     sizes = np.clip(np.abs(codes), 1, _INFINITE - 1)
     part = (sizes - 1) % _PARTS
     harmonic = _lower(sizes) * ((130 + 2 * part) / (129 + 2 * part))
@@ -52,11 +66,23 @@ def edges(codes: Integers, together: int) -> tuple[Integers, Floats, Floats]:
         Numbers int64 [bins], lower and upper end float64 [bins]: a positive bin holds its lower end, a negative one its
         upper end, and that of zero and those of infinities both.
     """
-    sizes = np.abs(codes)
-    first = (np.maximum(sizes, 1) - 1) // together * together + 1
+    first = _looked_up(codes, lambda own: _first(own, together))
+    low, high = _looked_up(codes, lambda own: _edges(own, together))
+    return first, low, high
+
+
+def _first(codes: Integers, together: int) -> Integers:
+    """The bin nearest to zero of those that are put together, with the sign of the code."""
+    first: Integers = (np.maximum(np.abs(codes), 1) - 1) // together * together + 1
+    return np.sign(codes) * first
+
+
+def _edges(codes: Integers, together: int) -> Floats:
+    """The lower and the upper end of bins that are put together, float64 [2, bins]."""
+    first = np.abs(_first(codes, together))
     low, high = _lower(first), _lower(first + together)
-    low, high = (np.where(sizes >= _INFINITE, np.inf, np.where(codes == 0, 0.0, end)) for end in (low, high))
-    return np.sign(codes) * first, np.where(codes < 0, -high, low), np.where(codes < 0, -low, high)
+    low, high = (np.where(np.abs(codes) >= _INFINITE, np.inf, np.where(codes == 0, 0.0, end)) for end in (low, high))
+    return np.stack([np.where(codes < 0, -high, low), np.where(codes < 0, -low, high)])
 
 
 @dataclass(frozen=True)
@@ -90,21 +116,22 @@ class Histogram:
     @classmethod
     def gathered(cls, parts: Sequence[tuple[Histogram, Integers]], groups: int) -> Histogram:
         """Add group ``i`` of each part to group ``at[i]`` of this many, for parts and their ``at``."""
-        if len(parts) == 2 and np.array_equal(parts[0][1], np.arange(len(parts[0][1]))):
-            return cls._merged(parts[0][0], *parts[1], groups)
+        found, at = parts[0]
+        if len(parts) < 3 and np.array_equal(at, np.arange(len(at))):
+            wider = cls(np.pad(found.starts, (0, groups - len(at)), mode="edge"), found.codes, found.counts)
+            return cls._merged(wider, *parts[1], groups) if len(parts) > 1 else wider
         own = np.concatenate([np.repeat(at, np.diff(part.starts)) for part, at in parts])
         codes = np.concatenate([part.codes for part, _ in parts]).astype(np.int64)
         return cls._counted(own, codes, np.concatenate([part.counts for part, _ in parts]), groups)
 
     @classmethod
     def _merged(cls, one: Histogram, two: Histogram, at: Integers, groups: int) -> Histogram:
-        """Add group ``i`` of the second to group ``at[i]``, each group to another one."""
+        """Add group ``i`` of the second to group ``at[i]`` of the first, each group to another one."""
         others = np.full(groups, -1, dtype=np.int64)
         others[at] = np.arange(len(at))
-        starts = np.concatenate([one.starts, np.full(groups + 1 - len(one.starts), one.starts[-1])])
         size = len(one.codes) + len(two.codes)
         found = np.empty(groups + 1, dtype=np.int64), np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int64)
-        n = merge_counts(starts, one.codes, one.counts, two.starts, two.codes, two.counts, others, *found)
+        n = merge_counts(one.starts, one.codes, one.counts, two.starts, two.codes, two.counts, others, *found)
         return cls(found[0], found[1][:n].copy(), found[2][:n].copy())
 
     @classmethod
@@ -135,8 +162,8 @@ def _folded(numbers: Integers, size: int, counts: Integers | None) -> tuple[Inte
         table = np.bincount(numbers, weights=counts, minlength=size).astype(np.int64)
         found = np.flatnonzero(table)
         return found, table[found]
-    order = np.argsort(numbers, kind="stable")  # merges what is sorted in parts
-    ordered = numbers[order]
+    order = None if counts is None else np.argsort(numbers, kind="stable")  # merges what is sorted in parts
+    ordered = np.sort(numbers) if order is None else numbers[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     if counts is None:
         return ordered[starts], np.diff(np.append(starts, len(ordered)))

@@ -65,7 +65,8 @@ def squared_skewness(counted: Histogram) -> Floats:
         values = values / np.maximum.reduceat(np.abs(values), starts)[groups]
         shares = counted.counts / np.add.reduceat(counted.counts, starts)[groups]
         centred = values - np.add.reduceat(shares * values, starts)[groups]
-        variance, third = (np.add.reduceat(shares * centred**power, starts) for power in (2, 3))
+        variance = np.add.reduceat(shares * (centred * centred), starts)
+        third = np.add.reduceat(shares * (centred * centred * centred), starts)
         found[several] = np.where((sizes[several] > 1) & (variance > 0), third**2 / variance**3, 0.0)
     return found
 
