@@ -150,13 +150,15 @@ def run_direct(config: RunConfig, *, fresh: bool = False) -> Finished:
     plan = make_plan(config)
     with progress() as show:
         last = _Last(show)
-        scores = score(plan, fresh=fresh, on_progress=last, on_log=_ignore)
+        scores = score(plan, fresh=fresh, on_progress=last, on_log=_tell)
     note = "Ran directly in this process; no Prefect server was used."
     return last.finished(publish_scores(scores, started), None, note)
 
 
-def _ignore(level: int, message: str) -> None:
-    """The summary counts what these lines would say of each shard."""
+def _tell(level: int, message: str) -> None:
+    """Say what else nobody would know of; the summary counts what lines of each shard would say."""
+    if level >= logging.WARNING:
+        say(message)
 
 
 def run_recorded(config: RunConfig, *, fresh: bool = False) -> Finished:

@@ -142,11 +142,10 @@ class Watch:
             self.counts.shards += self.left[number, run.number] == 0
         self.counts.rows += outcome.rows["predictions"]
         self.counts.reused += reused
-        bad = faults(outcome)
         self.counts.bad_rows += _bad_rows(outcome)
         took = "stored state" if reused else f"{outcome.seconds:.2f} s"
-        text = f"{work.name}: {took}" + "".join(f"; {name} {rows}" for name, rows in bad.items())
-        self.log(logging.WARNING if bad else logging.INFO, text)
+        text = f"{work.name}: {took}" + "".join(f"; {name} {rows}" for name, rows in faults(outcome).items())
+        self.log(logging.INFO, text)
         self._tell()
 
     def _tell(self) -> None:
