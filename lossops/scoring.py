@@ -24,7 +24,7 @@ from lossops.decoding import (
 from lossops.hardest import Hardest, Places
 from lossops.histograms import Histogram
 from lossops.layout import Layout, lay_out
-from lossops.losses import BoundLoss
+from lossops.losses import BoundLoss, Fitting
 from lossops.measures import BoundMeasure
 from lossops.pairing import PLACE, Pairing
 from lossops.reliability import Reliability
@@ -56,6 +56,7 @@ def _score_rows(pairing: Pairing, tables: Tables, layout: Layout, rows: int, wat
     weights, reasons = weights_of(pairing.weight, tables, rows)
     by_unit = _ByUnit.of_rows(pairing, tables, layout)
     decoded: Decoded = {}
+    fitting = Fitting()
     direct: dict[Cell, list[Sums]] = {}
     sums: dict[Cell, list[Sums]] = {}
     units: dict[Cell, list[UnitSums]] = {}
@@ -69,11 +70,11 @@ def _score_rows(pairing: Pairing, tables: Tables, layout: Layout, rows: int, wat
     for task in pairing.tasks:
         own = reasons.copy()
         if isinstance(task.loss, BoundMeasure):
-            measures[task.cell] = _tables(task, task.loss, tables, decoded, layout, weights, own)
+            measures[task.cell] = _tables(task, task.loss, tables, decoded, fitting, layout, weights, own)
             counts[task.cell] = count_reasons(own)
             continue
         with watch.during("losses"):
-            values, clipped = _losses(task, task.loss, tables, decoded, own)
+            values, clipped = _losses(task, task.loss, tables, decoded, fitting, own)
         losses[task.cell] = _Losses(values, own)
         if pairing.baseline is not None:  # only pairs of losses count here, each by itself counts elsewhere
             continue
@@ -177,11 +178,11 @@ class _ByUnit:
 
 
 def _losses(
-    task: Task, loss: BoundLoss, tables: Tables, decoded: Decoded, reasons: npt.NDArray[np.uint8]
+    task: Task, loss: BoundLoss, tables: Tables, decoded: Decoded, fitting: Fitting, reasons: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
     labels, label_problems = label_numbers(task, tables, decoded)
     predictions, prediction_problems = prediction_numbers(task, tables, decoded)
-    loss.check(labels, label_problems, predictions, prediction_problems, reasons)
+    loss.check(labels, label_problems, predictions, prediction_problems, reasons, fitting)
     losses = loss.values(labels, predictions, reasons)
     return losses, loss.clipped(labels, predictions, reasons)
 
@@ -191,6 +192,7 @@ def _tables(
     measure: BoundMeasure,
     tables: Tables,
     decoded: Decoded,
+    fitting: Fitting,
     layout: Layout,
     weights: npt.NDArray[np.float64] | None,
     reasons: npt.NDArray[np.uint8],
@@ -198,7 +200,7 @@ def _tables(
     """Return the bins of a measure for every slice."""
     labels, label_problems = label_numbers(task, tables, decoded)
     predictions, prediction_problems = prediction_numbers(task, tables, decoded)
-    measure.check(labels, label_problems, predictions, prediction_problems, reasons)
+    measure.check(labels, label_problems, predictions, prediction_problems, reasons, fitting)
     records = measure.records(labels, predictions, weights, reasons)
     clipped = measure.clipped(labels, predictions, reasons)
     return tuple(

@@ -42,7 +42,17 @@ from lossops.losses.declaration import (
     setting_names,
 )
 
-__all__ = ["Bound", "BoundLoss", "bind", "bind_parameters", "compiled", "numbers_of", "parameters_of", "unknown"]
+__all__ = [
+    "Bound",
+    "BoundLoss",
+    "Fitting",
+    "bind",
+    "bind_parameters",
+    "compiled",
+    "numbers_of",
+    "parameters_of",
+    "unknown",
+]
 
 _LOOPS: dict[Inputs, Callable[..., blocks.Fill]] = {
     Inputs.ELEMENTS: blocks.mean_of_elements,
@@ -83,6 +93,34 @@ _SUM_TOLERANCE = Parameter(
     default=None,
     domain=Interval(0.0),
 )
+
+
+class Fitting:
+    """Looks for values outside of their domain, but not again where all of an array are known to be inside.
+
+    Losses of a batch share columns, and most of them their domains.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, Interval], npt.NDArray[np.float64]] = {}
+
+    def check(
+        self,
+        values: npt.NDArray[np.float64],
+        problems: npt.NDArray[np.uint8],
+        first: int,
+        domains: tuple[Interval, ...],
+        reasons: npt.NDArray[np.uint8],
+    ) -> None:
+        """Mark rows as `lossops.kernels.checks.check_values` does; the array must not be changed later."""
+        place = id(values), domains[0]  # an array that is kept here keeps its number
+        if len(domains) == 1 and place in self._known:
+            return
+        bounds = np.array([domain.bounds for domain in domains])
+        if len(domains) == 1 and all_fit(values, problems, bounds):
+            self._known[place] = values
+        else:
+            check_values(values, problems, first, bounds, reasons)
 
 
 @cache
@@ -267,6 +305,7 @@ class Bound(ABC):
         predictions: npt.NDArray[np.float64],
         prediction_problems: npt.NDArray[np.uint8],
         reasons: npt.NDArray[np.uint8],
+        fitting: Fitting | None = None,
     ) -> None:
         """Mark the rows that cannot be scored.
 
@@ -276,12 +315,14 @@ class Bound(ABC):
             predictions: [rows, prediction width].
             prediction_problems: [rows].
             reasons: [rows] of `Reason`, written where still 0.
+            fitting: what other losses found out of the same arrays.
         """
+        fitting = fitting or Fitting()
         if self._ignored is not None:
             check_ignored(labels, label_problems, float(self._ignored), reasons)
-        self._check_labels(labels, label_problems, predictions.shape[1], reasons)
+        self._check_labels(labels, label_problems, predictions.shape[1], reasons, fitting)
         first = int(Reason.PREDICTION_NULL)
-        _check(predictions, prediction_problems, first, self.prediction_domains, reasons)
+        fitting.check(predictions, prediction_problems, first, self.prediction_domains, reasons)
         if self._sum_tolerance is not None:
             low, high = 1.0 - self._sum_tolerance, 1.0 + self._sum_tolerance
             check_sums(predictions, low, high, int(Reason.PREDICTION_SUM_NOT_ONE), reasons)
@@ -294,13 +335,14 @@ class Bound(ABC):
         problems: npt.NDArray[np.uint8],
         classes: int,
         reasons: npt.NDArray[np.uint8],
+        fitting: Fitting,
     ) -> None:
         first = int(Reason.LABEL_NULL)
         if self.declaration.inputs.has_classes and labels.shape[1] == 1:
-            _check(labels, problems, first, (REALS,), reasons)
+            fitting.check(labels, problems, first, (REALS,), reasons)
             check_class_index(labels, classes, reasons)
             return
-        _check(labels, problems, first, (self.label_domain,), reasons)
+        fitting.check(labels, problems, first, (self.label_domain,), reasons)
         if self._label_sum is not None:
             check_sums(labels, self._label_sum.low, self._label_sum.high, int(Reason.LABEL_SUM_NOT_ONE), reasons)
 
@@ -349,28 +391,11 @@ class BoundLoss(Bound):
         reasons: npt.NDArray[np.uint8],
     ) -> npt.NDArray[np.float64]:
         """Return the loss of each row, [rows], meaningless where ``reasons`` is not 0; marks NaN losses there."""
-        out = np.zeros(len(reasons))
+        out = np.empty(len(reasons))
         row = self.form.row
         compiled(row, self.loss.inputs)(labels, predictions, self.settings(row), reasons, out)
         check_losses(out, reasons)
         return out
-
-
-def _check(
-    values: npt.NDArray[np.float64],
-    problems: npt.NDArray[np.uint8],
-    first: int,
-    domains: tuple[Interval, ...],
-    reasons: npt.NDArray[np.uint8],
-) -> None:
-    """Mark rows with a value outside its domain; where there is none, which is usual, that is found out faster."""
-    bounds = _bounds(domains)
-    if len(domains) > 1 or not all_fit(values, problems, bounds):
-        check_values(values, problems, first, bounds, reasons)
-
-
-def _bounds(domains: tuple[Interval, ...]) -> npt.NDArray[np.float64]:
-    return np.array([domain.bounds for domain in domains])
 
 
 def _in_words(form: Form, domains: tuple[Interval, ...]) -> str:

@@ -76,7 +76,7 @@ def table_of(schema: pa.Schema, rows: int, columns: Mapping[str, Any]) -> pa.Tab
     for field in schema:
         given = columns.get(field.name)
         if isinstance(given, pa.Array | pa.ChunkedArray):
-            arrays.append(given.cast(field.type))
+            arrays.append(given if given.type == field.type else given.cast(field.type))
         else:
             arrays.append(
                 pa.nulls(rows, field.type) if given is None else pa.repeat(pa.scalar(given, field.type), rows)

@@ -206,6 +206,16 @@ def test_a_second_run_takes_what_the_first_one_stored(lossops: Command, example:
     assert told["partitions"] == {"all": 6, "reused": 6}
 
 
+def test_sums_that_cannot_be_stored_are_told_of(lossops: Command, example: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = ("--set", f"output={tmp_path / 'reports'}", "--set", f"work={tmp_path / 'file' / 'work'}")
+    found = lossops("run", str(example / "demo.yaml"), "--direct", *words)
+    assert found.returncode == 0, found.stderr
+    told = [line for line in found.stderr.splitlines() if not line.startswith("scored")]
+    assert len(told) == 1
+    assert told[0].startswith("states are not stored, a later run scores all again: ")
+
+
 def test_clean(lossops: Command, example: Path, tmp_path: Path) -> None:
     words = (str(example / "demo.yaml"), "--set", f"output={tmp_path}")
     lossops("run", *words, "--direct")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lossops.kernels.checks import Problem, Reason
-from lossops.losses import CATALOGUE, CONVENTIONS, BoundLoss, Inputs, Interval, Loss, bind
+from lossops.losses import CATALOGUE, CONVENTIONS, BoundLoss, Fitting, Inputs, Interval, Loss, bind
 from tests.losses.scoring import ALL_FORMS, bound, name_of, reasons_of, score
 from tests.oracles import Floats
 from tests.strategies import inside, outside, parameter_sets, usable_widths, valid_rows
@@ -229,3 +229,16 @@ def test_predictions_that_miss_the_sum_one_can_be_refused(loss: Loss) -> None:
     chosen = bind(loss.name, {"sum_tolerance": 0.01}, "keras")
     _check_middle_row(chosen, labels, predictions, Reason.PREDICTION_SUM_NOT_ONE)
     assert not reasons_of(bind(loss.name, {}, "keras"), labels, predictions).any()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_losses_of_a_batch_do_not_take_over_what_others_allow(order: int) -> None:
+    """They share what was found out of an array within one domain; another domain is looked at again."""
+    labels, predictions = np.array([[0.0], [1.0], [0.0]]), np.array([[0.5], [2.0], [-1.0]])
+    problems, fitting = np.zeros(3, dtype=np.uint8), Fitting()
+    for name in ["mean_squared_error", "binary_crossentropy", "mean_absolute_error", "brier"][::order]:
+        chosen = bind(name, {}, "exact")
+        shared, reasons = np.zeros(3, dtype=np.uint8), reasons_of(chosen, labels, predictions)
+        chosen.check(labels, problems, predictions, problems, shared, fitting)
+        assert shared.tolist() == reasons.tolist()
+        assert bool(shared.any()) == (name in ("binary_crossentropy", "brier"))
