@@ -95,11 +95,11 @@ class Hardest:
             np.concatenate([part.labels for part in moved]),
             np.concatenate([part.predictions for part in moved]),
         )
-        ties, all_ = together._ties, np.zeros(len(together.groups), dtype=np.uint8)
+        ties, scored = together._ties, np.zeros(len(together.groups), dtype=np.uint8)
         is_ordered = len(ties) == 1 and ties[0].dtype == np.int64
-        order = ties[0].astype(np.int64, copy=False) if is_ordered else np.zeros(len(all_), dtype=np.int64)
+        order = ties[0].astype(np.int64, copy=False) if is_ordered else np.zeros(len(scored), dtype=np.int64)
         rank = None if is_ordered else lambda: np.argsort(np.lexsort(ties[::-1]))
-        return together._taken(_chosen(first.limit, together.losses, all_, together.groups, order, rank))
+        return together._taken(_chosen(first.limit, together.losses, scored, together.groups, order, rank))
 
     @property
     def _ties(self) -> tuple[npt.NDArray[np.generic], ...]:
