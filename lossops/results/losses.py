@@ -31,7 +31,7 @@ def loss_table(results: Results, schema: pa.Schema) -> pa.Table:
             if part is None:
                 part = pa.Table.from_pylist(list(_loss_rows(results, task, number)), schema=schema)
             parts.append(part)
-    return pa.concat_tables(parts)
+    return pa.concat_tables(parts).combine_chunks()  # rows are taken from it, which costs more of many chunks
 
 
 def _loss_columns(results: Results, task: Task, number: int, schema: pa.Schema) -> pa.Table | None:
