@@ -165,6 +165,15 @@ def _plot_losses(names: tuple[str, ...], path: str) -> None:
 
 
 @lossops.command()
+def keys() -> None:
+    """Say what a config may hold: every key, what it means, what is allowed and what it is where it is left out."""
+    from flows.console import print_pairs
+    from flows.keys import config_keys
+
+    print_pairs(list(config_keys()))
+
+
+@lossops.command()
 @click.argument("run")
 def show(run: str) -> None:
     """Print the report in folder RUN."""

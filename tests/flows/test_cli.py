@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from flows import cli
+from flows.keys import config_keys
 from flows.launch import tell_of_compiling
 from lossops.kernels.jit import cache_folder
 from lossops.losses import CATALOGUE, bind, parameters_of
+from tests.compose import ROOT
 from tests.datasets import write_shards
 from tests.flows.conftest import LOSSOPS, LOSSOPS_HEARING, Command, press_until_it_ends
 from tests.strategies import parameter_sets
@@ -254,6 +257,24 @@ def test_the_version_is_shown() -> None:
 
 def test_without_a_command_there_is_help() -> None:
     assert "demo" in CliRunner().invoke(cli.lossops, []).output
+
+
+def test_every_key_is_said(lossops: Command) -> None:
+    """Those that the example with all of them has, at every depth, in its order; each with a meaning."""
+    example = yaml.safe_load((ROOT / "configs" / "every-key.yaml").read_text())
+    told = dict(config_keys())
+    assert {name for name in told if "." not in name} == set(example)
+    for name in ("labels", "cluster", "discover"):
+        assert set(example[name] or ()) <= {one.removeprefix(f"{name}.") for one in told}
+    for gate in example["gates"] or ():
+        assert set(gate) <= {one.removeprefix("gates[].") for one in told}
+    assert {"models.NAME.path", "losses[].convention", "slices[][].bins", "discover.columns[].column"} <= set(told)
+    assert all(told.values())
+    assert told["timezone"].endswith("; default: UTC")
+    assert told["duplicates"].endswith("; allowed: drop, first, last, fail; default: drop")
+    assert told["discover.held_out"].endswith("; default: true")
+    shown = lossops("keys")
+    assert [line.split()[0] for line in shown.stdout.splitlines() if not line.startswith(" ")] == list(told)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
