@@ -75,7 +75,9 @@ def test_not_parquet(good: Config, tmp_path: Path, content: bytes) -> None:
 
 def test_file_that_is_no_data(good: Config, tmp_path: Path) -> None:
     (tmp_path / "labels" / "README.md").write_text("hello")
-    assert "README.md: not a readable Parquet file" in refusal(good)
+    found = refusal(good)
+    assert "README.md: not a readable Parquet file, which a name without .parquet, " in found
+    assert "(one that begins with _ is passed over)" in found
 
 
 def test_missing_label_column(good: Config) -> None:

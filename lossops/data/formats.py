@@ -188,9 +188,11 @@ def open_reader(storage: fs.FileSystem, path: str, categories: Sequence[str] = (
         ShardError: the file is not readable as that format.
         InputError: the storage does not give it.
     """
-    format_name, reader = next(
-        (_READERS[ending] for ending in _READERS if path.lower().endswith(ending)), _READERS[".parquet"]
-    )
+    known = next((ending for ending in _READERS if path.lower().endswith(ending)), None)
+    format_name, reader = _READERS[known or ".parquet"]
+    problem = f"not a readable {format_name} file"
+    if known is None:
+        problem += f", which a name without {', '.join(_READERS)} is taken for (one that begins with _ is passed over)"
     try:
         return reader(storage, path, categories)
     except ShardError:
@@ -198,9 +200,9 @@ def open_reader(storage: fs.FileSystem, path: str, categories: Sequence[str] = (
     except OSError as error:
         if is_of_storage(error):
             raise InputError(f"could not open {path}: {' '.join(str(error).split())}") from error
-        raise ShardError(path, f"not a readable {format_name} file: {' '.join(str(error).split())}") from error
+        raise ShardError(path, f"{problem}: {' '.join(str(error).split())}") from error
     except Exception as error:  # readers of damaged files raise errors of many classes
-        raise ShardError(path, f"not a readable {format_name} file: {' '.join(str(error).split())}") from error
+        raise ShardError(path, f"{problem}: {' '.join(str(error).split())}") from error
 
 
 def fingerprint(storage: fs.FileSystem, path: str, size: int) -> str:
