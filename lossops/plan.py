@@ -33,7 +33,7 @@ from lossops.tasks import (
     make_task,
 )
 
-__all__ = ["Plan", "check_pins", "make_plan"]
+__all__ = ["Plan", "check_pins", "make_plan", "planned_within"]
 
 _UNKNOWN_THREADS = 8  # of each worker of a cluster that is not asked before the run
 
@@ -47,12 +47,16 @@ class Plan:
         pairings: of every dataset of predictions with the labels.
         across: of models with the baseline, where its predictions are in another dataset.
         seconds: that planning took.
+        labels: as they were opened.
+        models: the predictions of each model, as they were opened.
     """
 
     config: RunConfig
     pairings: tuple[Pairing, ...]
-    across: tuple[Pairing, ...] = ()
-    seconds: float = 0.0
+    across: tuple[Pairing, ...]
+    seconds: float
+    labels: Dataset
+    models: Mapping[str, Dataset]
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -102,14 +106,23 @@ def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None, b
     budget = budget or _budget(config)
     check_output(config.output)
     labels = _open(config, config.labels.path, quarantined or {})
+    models = {name: _open(config, model.path, quarantined or {}) for name, model in config.models.items()}
+    return _planned(config, budget, labels, models, begun)
+
+
+def planned_within(plan: Plan, budget: Budget) -> Plan:
+    """Plan the same run of the same files for workers that may hold this, which may take another way of pairing."""
+    return _planned(plan.config, budget, plan.labels, plan.models, time.perf_counter() - plan.seconds)
+
+
+def _planned(config: RunConfig, budget: Budget, labels: Dataset, models: Mapping[str, Dataset], begun: float) -> Plan:
     opened: dict[tuple[str, ...], Dataset] = {}
-    models: dict[tuple[str, ...], list[str]] = {}
-    for name, model in config.models.items():
-        dataset = _open(config, model.path, quarantined or {})
+    names: dict[tuple[str, ...], list[str]] = {}
+    for name, dataset in models.items():
         opened.setdefault(dataset.paths, dataset)
-        models.setdefault(dataset.paths, []).append(name)
-    pairings = tuple(_pair(config, budget, labels, opened[paths], models[paths]) for paths in opened)
-    return Plan(config, pairings, tuple(_across(config, pairings)), time.perf_counter() - begun)
+        names.setdefault(dataset.paths, []).append(name)
+    pairings = tuple(_pair(config, budget, labels, opened[paths], names[paths]) for paths in opened)
+    return Plan(config, pairings, tuple(_across(config, pairings)), time.perf_counter() - begun, labels, models)
 
 
 def _across(config: RunConfig, pairings: Sequence[Pairing]) -> Iterator[Pairing]:

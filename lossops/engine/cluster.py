@@ -26,7 +26,7 @@ from lossops.data.storage import may_pass, one_line
 from lossops.engine.calls import WINDOW, Call, answer
 from lossops.errors import ConfigError, InputError, LossopsError, RunError, counted
 from lossops.pairing import Budget
-from lossops.plan import Plan, check_pins, make_plan
+from lossops.plan import Plan, planned_within
 from lossops.progress import Cluster, Log, Progress
 from lossops.runs import Scores, score_with, to_logger
 from lossops.versions import differences, versions
@@ -83,7 +83,7 @@ class Workers:
         shards = [next(iter(side.shards), None) for side in plan.datasets]
         _refuse("cannot read the data", self._ask(_unreadable, [one for one in shards if one]), InputError)
         budget = self._budget(plan.budget, plan.config.memory_bytes)
-        return plan if budget == plan.budget else _planned_again(plan, budget)
+        return plan if budget == plan.budget else planned_within(plan, budget)
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         """Return what each worker answers; one that cannot even be asked answers with an error."""
@@ -208,13 +208,6 @@ def _refuse(what: str, found: Mapping[str, Any], kind: type[LossopsError] = RunE
 
 def _listed(answer: Any) -> str:
     return one_line(answer) if isinstance(answer, Exception) else ", ".join(answer[:_TOLD])
-
-
-def _planned_again(plan: Plan, budget: Budget) -> Plan:
-    """Plan for what the workers hold, which may take another way of pairing rows."""
-    again = make_plan(plan.config, budget=budget)
-    check_pins(plan, again)
-    return again
 
 
 def _checked(expected: Mapping[str, str], function: Callable[..., Any], *arguments: Any) -> Any:
