@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from pyarrow import types
 
 from lossops.data.keys import NO_NUMBER, NO_TEXT
 from lossops.pairing import Pairing, shard_id
-from lossops.results.blocks import Columns, table_of
+from lossops.results.blocks import table_of
 from lossops.results.cells import Results
 from lossops.tasks import Task
 
@@ -45,7 +46,8 @@ def _names(pairing: Pairing) -> dict[int, str]:
     return {shard_id(shard.path): shard.path for shard in pairing.predictions.shards}
 
 
-def _hardest_rows(results: Results, task: Task, number: int, names: Mapping[int, str]) -> Columns | None:
+def _hardest_rows(results: Results, task: Task, number: int, names: Mapping[int, str]) -> Mapping[str, Any] | None:
+    """Return the columns of one slice as `table_of` takes them; None where no rows are listed."""
     table = results.cell(task.cell).table(number)
     if task.cell not in table.hardest:
         return None
