@@ -25,7 +25,7 @@ __all__ = ["exp", "log", "log1p", "pick"]
 # ln 2 in two parts: the first has so few bits that its product with an exponent is exact.
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _PER_LN2 = 1.44269504088896338700e00
-# ln((1 + s)/(1 - s)) = 2 s + s R(s^2), for s^2 up to 0.0295; error below 2**-58.45
+# ln((1 + s)/(1 - s)) = 2 s + s R(s^2), R(z) = z (c0 + c1 z + ...), for z up to 0.0295; error below 2**-58.45
 _LOG = (
     6.666666666666735130e-01,
     3.999999999940941908e-01,
@@ -86,11 +86,12 @@ def _log_of_sum(k: Any, f: float, rest: float) -> float:
     """K ln 2 + ln(1 + f) + rest, for sqrt(1/2) - 1 <= f <= sqrt(2) - 1 and a small rest."""
     s = f / (2.0 + f)
     z = s * s
-    w = z * z
-    even = w * fma(w, fma(w, _LOG[5], _LOG[3]), _LOG[1])
-    odd = z * fma(w, fma(w, fma(w, _LOG[6], _LOG[4]), _LOG[2]), _LOG[0])
-    half = 0.5 * f * f
-    total: float = k * _LN2_HIGH - ((half - fma(s, half + (odd + even), fma(k, _LN2_LOW, rest))) - f)
+    series = _LOG[6]
+    for n in range(5, -1, -1):
+        series = fma(series, z, _LOG[n])
+    # ln(1 + f) = f - s (f - R): what is subtracted is small beside f, and so are its roundings.
+    less = fma(s, fma(-z, series, f), fma(k, -_LN2_LOW, -rest))
+    total: float = fma(k, _LN2_HIGH, f - less)
     return total
 
 
@@ -112,8 +113,8 @@ def _branch_free_log(x: float) -> float:
     is_small = x < _SMALLEST_NORMAL
     k, f = _reduced(pick(is_small, x * _TWO_54, x))
     found = _log_of_sum(pick(is_small, k - 54.0, k), f, 0.0)
-    found = pick(x > 0.0, pick(x == math.inf, x, found), math.nan)
-    return pick(x == 0.0, -math.inf, found)
+    found = pick(x < math.inf, found, x)
+    return pick(x > 0.0, found, pick(x == 0.0, -math.inf, math.nan))
 
 
 def _branch_free_log1p(x: float) -> float:
@@ -122,8 +123,8 @@ def _branch_free_log1p(x: float) -> float:
     lost = pick(total >= 2.0, 1.0 - (total - x), x - (total - 1.0)) / total
     is_near = (x > _NEAR_LOW) & (x < _NEAR_HIGH)
     found = _log_of_sum(pick(is_near, 0.0, k), pick(is_near, x, f), pick(is_near, 0.0, lost))
-    found = pick(x > -1.0, pick(x == math.inf, x, found), math.nan)
-    return pick(x == -1.0, -math.inf, found)
+    found = pick(x < math.inf, found, x)
+    return pick(x > -1.0, found, pick(x == -1.0, -math.inf, math.nan))
 
 
 def _branch_free_exp(x: float) -> float:

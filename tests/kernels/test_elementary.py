@@ -21,6 +21,7 @@ CASES: dict[str, tuple[Callable[[float], float], list[npt.NDArray[np.float64]]]]
         log,
         [
             _RANDOM.random(3000),
+            _RANDOM.uniform(0.68, 1.45, 10_000),  # where the error is largest
             _POWERS,
             1 + _RANDOM.normal(size=3000) * 1e-3,
             1 + _RANDOM.normal(size=2000) * 1e-12,
