@@ -7,6 +7,7 @@ hold, `replanned` chooses again without that way.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -174,7 +175,7 @@ def _first_with_rows(dataset: Dataset) -> int | None:
 
 def _agree(pairing: Pairing, number: int, key: Sequence[str]) -> bool:
     """Whether the first rows of the shards at a place have the same keys."""
-    first, second = (_sniffed(pairing.side(side), number, key) for side in SIDES)
+    first, second = _sniffed_sides(pairing, number, key)
     return first.same(second)
 
 
@@ -188,7 +189,7 @@ def _shards_share_keys(pairing: Pairing) -> bool:
     if not sizes:
         return False
     _, number = min(sizes)
-    mine, others = (_sniffed(pairing.side(side), number, pairing.key, rows=None) for side in SIDES)
+    mine, others = _sniffed_sides(pairing, number, pairing.key, rows=None)
     few, fewer = (_sampled(keys.hashes(), max(len(mine), len(others))) for keys in (mine, others))
     return len(np.intersect1d(few, fewer, assume_unique=True)) * 2 >= min(len(few), len(fewer))
 
@@ -198,7 +199,15 @@ def _sampled(hashes: npt.NDArray[np.uint64], rows: int) -> npt.NDArray[np.uint64
     return np.unique(hashes[hashes <= np.uint64((2**64 - 1) // max(rows // _SAMPLE, 1))])
 
 
-def _sniffed(dataset: Dataset, number: int, key: Sequence[str], rows: int | None = _SNIFFED_ROWS) -> Keys:
+def _sniffed_sides(
+    pairing: Pairing, number: int, key: Sequence[str], rows: int | None = _SNIFFED_ROWS
+) -> Iterator[Keys]:
+    """Return the first keys of the shards at a place, of both sides; None: all of them."""
+    with ThreadPoolExecutor(len(SIDES)) as threads:
+        return threads.map(lambda side: _sniffed(pairing.side(side), number, key, rows), SIDES)
+
+
+def _sniffed(dataset: Dataset, number: int, key: Sequence[str], rows: int | None) -> Keys:
     shard = dataset.shards[number]
     stop = shard.rows if rows is None else min(shard.rows, rows)
     tables = dataset.read(shard, list(key), 0, stop, max(stop, 1))

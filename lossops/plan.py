@@ -15,7 +15,7 @@ from lossops.data.dataset import Dataset, Shard, open_dataset
 from lossops.data.keys import check_key_types, check_order_type
 from lossops.errors import InputChanged, InputError
 from lossops.losses import BoundLoss
-from lossops.memory import default_limit
+from lossops.memory import default_limit, keep_freed_memory
 from lossops.modes import check_positions, chosen
 from lossops.pairing import Budget, Pairing
 from lossops.report import check_output
@@ -102,6 +102,7 @@ def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None, b
         InputError: a path, column or type does not fit; the message names it and what is allowed.
     """
     begun = time.perf_counter()
+    keep_freed_memory()
     config = config.dated(datetime.now(UTC))
     budget = budget or _budget(config)
     check_output(config.output)

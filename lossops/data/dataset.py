@@ -147,6 +147,9 @@ class Dataset:
 
     def bounded(self, column: str) -> Dataset:
         """The same dataset, with the range of an integer or date column in each group, where the files tell it."""
+        kind = logical_type(self.schema.field(column).type)
+        if not (types.is_integer(kind) or types.is_boolean(kind) or types.is_date(kind)):
+            return self
         with ThreadPoolExecutor(_FOOTER_THREADS) as threads:
             found = list(threads.map(lambda shard: _with_bounds(shard, column), self.shards))
         return replace(self, shards=tuple(found))

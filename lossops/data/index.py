@@ -204,16 +204,20 @@ class LabelIndex:
 
     def ledger(self, seen: Seen | None) -> dict[str, int]:
         """Return the number of labels by ledger reason that found no partner, given what was asked for."""
-        counts = self.marks == COUNTS
-        alone = counts & ~self._bits((seen or self.none_seen()).once)
+        counts = np.packbits(self.marks == COUNTS)
+        alone = counts & ~(seen or self.none_seen()).once
         return {
             "null_key": self.nulls,
-            "duplicate_key": self.rows - self.nulls - int(np.count_nonzero(counts)),
-            "no_prediction": int(np.count_nonzero(alone)),
+            "duplicate_key": self.rows - self.nulls - _ones(counts),
+            "no_prediction": _ones(alone),
         }
 
     def _bits(self, packed: _Bytes) -> npt.NDArray[np.bool_]:
         return np.unpackbits(packed, count=len(self.marks)).view(np.bool_)
+
+
+def _ones(packed: _Bytes) -> int:
+    return int(np.bitwise_count(packed).sum(dtype=np.int64))
 
 
 class _NoPlaceError(Exception):
