@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +19,13 @@ from lossops.data.keys import Keys, could_be_equal, is_ordered, read_keys
 from lossops.errors import InputError, counted
 from lossops.memory import shown_size
 from lossops.pairing import Mode, Pairing
-from lossops.tasks import (
-    SIDES,
-)
+from lossops.tasks import SIDES, Side
 
 __all__ = ["bounded", "check_positions", "chosen", "replanned"]
 
 _SNIFFED_ROWS = 1 << 16
 _SAMPLE = 1 << 14
+_Found = TypeVar("_Found")
 
 
 def replanned(pairing: Pairing, failed: Mode, why: str) -> Pairing:
@@ -175,7 +175,7 @@ def _first_with_rows(dataset: Dataset) -> int | None:
 
 def _agree(pairing: Pairing, number: int, key: Sequence[str]) -> bool:
     """Whether the first rows of the shards at a place have the same keys."""
-    first, second = _sniffed_sides(pairing, number, key)
+    first, second = _of_both_sides(lambda side: _sniffed(pairing.side(side), number, key))
     return first.same(second)
 
 
@@ -189,26 +189,27 @@ def _shards_share_keys(pairing: Pairing) -> bool:
     if not sizes:
         return False
     _, number = min(sizes)
-    mine, others = _sniffed_sides(pairing, number, pairing.key, rows=None)
-    few, fewer = (_sampled(keys.hashes(), max(len(mine), len(others))) for keys in (mine, others))
+    rows = max(pairing.side(side).shards[number].rows for side in SIDES)
+    few, fewer = _of_both_sides(lambda side: _sampled(pairing.side(side), number, pairing.key, rows))
     return len(np.intersect1d(few, fewer, assume_unique=True)) * 2 >= min(len(few), len(fewer))
 
 
-def _sampled(hashes: npt.NDArray[np.uint64], rows: int) -> npt.NDArray[np.uint64]:
-    """Return those of the different hashes that are below a bound, which of this many rows some ten thousand are."""
-    return np.unique(hashes[hashes <= np.uint64((2**64 - 1) // max(rows // _SAMPLE, 1))])
+def _sampled(dataset: Dataset, number: int, key: Sequence[str], rows: int) -> npt.NDArray[np.uint64]:
+    """Return the different hashes of a shard's keys below a bound, which of this many rows some ten thousand are."""
+    shard, bound = dataset.shards[number], np.uint64((2**64 - 1) // max(rows // _SAMPLE, 1))
+    tables = dataset.read(shard, list(key), 0, shard.rows, _SNIFFED_ROWS)
+    hashes = (read_keys([table[column] for column in key]).hashes() for table in tables)
+    return np.unique(np.concatenate([own[own <= bound] for own in hashes]))
 
 
-def _sniffed_sides(
-    pairing: Pairing, number: int, key: Sequence[str], rows: int | None = _SNIFFED_ROWS
-) -> Iterator[Keys]:
-    """Return the first keys of the shards at a place, of both sides; None: all of them."""
-    with ThreadPoolExecutor(len(SIDES)) as threads:
-        return threads.map(lambda side: _sniffed(pairing.side(side), number, key, rows), SIDES)
-
-
-def _sniffed(dataset: Dataset, number: int, key: Sequence[str], rows: int | None) -> Keys:
+def _sniffed(dataset: Dataset, number: int, key: Sequence[str]) -> Keys:
     shard = dataset.shards[number]
-    stop = shard.rows if rows is None else min(shard.rows, rows)
+    stop = min(shard.rows, _SNIFFED_ROWS)
     tables = dataset.read(shard, list(key), 0, stop, max(stop, 1))
     return Keys.concatenate([read_keys([table[column] for column in key]) for table in tables])
+
+
+def _of_both_sides(look: Callable[[Side], _Found]) -> Iterator[_Found]:
+    """Look at both sides at a time."""
+    with ThreadPoolExecutor(len(SIDES)) as threads:
+        return threads.map(look, SIDES)
