@@ -8,10 +8,7 @@ from lossops.errors import counted
 from lossops.memory import shown_size
 from lossops.pairing import Pairing
 from lossops.plan import Plan
-from lossops.tasks import (
-    Side,
-    Task,
-)
+from lossops.tasks import Side, Task
 
 __all__ = ["describe"]
 
@@ -30,7 +27,9 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
         models = ", ".join(dict.fromkeys(one.task.model for one in pairing.comparisons))
         lines.append(("comparison", f"{models} with {plan.config.baseline}, {_describe_mode(pairing)}"))
         lines.append(("cost", _describe_cost(pairing)))
-    lines += [(task.name, _describe_task(task)) for task in plan.pairings[0].tasks]
+    tasks = [task for pairing in plan.pairings for task in pairing.tasks]
+    several = len({task.model for task in tasks}) > 1
+    lines += [(f"{task.model}, {task.name}" if several else task.name, _describe_task(task)) for task in tasks]
     lines.append(("slices", ", ".join(" x ".join(one.columns) or "overall" for one in plan.pairings[0].slices)))
     if plan.config.discover is not None:
         lines.append(("discover", _describe_search(plan.config.discover)))

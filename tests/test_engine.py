@@ -231,6 +231,8 @@ def test_two_models_in_two_datasets(values: dict[str, Any], tmp_path: Path) -> N
     """Each model is aligned on its own; a model without some rows keeps its own counts."""
     other = pa.table({"id": np.arange(1000, 3500), "p": np.zeros(2500)})
     values["models"]["other"] = {"path": write_shards(tmp_path / "other", cut(other, 3)), "prediction": "p"}
+    told = [heading for heading, _ in describe(make_plan(parse_config(values)))]
+    assert [name for name in told if "," in name] == [f"{model}, mean_squared_error" for model in ("m", "other")]
     report = lossops.evaluate(values)
     assert score_table(report.losses, {"model": "m", "slice": "overall"})["rows"] == 3000
     assert score_table(report.losses, {"model": "other", "slice": "overall"})["rows"] == 2000

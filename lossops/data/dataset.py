@@ -147,8 +147,8 @@ class Dataset:
 
     def bounded(self, column: str) -> Dataset:
         """The same dataset, with the range of an integer or date column in each group, where the files tell it."""
-        kind = logical_type(self.schema.field(column).type)
-        if not (types.is_integer(kind) or types.is_boolean(kind) or types.is_date(kind)):
+        kinds = [logical_type(field.type) for field in self.schema if field.name == column]
+        if not any(types.is_integer(kind) or types.is_boolean(kind) or types.is_date(kind) for kind in kinds):
             return self
         with ThreadPoolExecutor(_FOOTER_THREADS) as threads:
             found = list(threads.map(lambda shard: _with_bounds(shard, column), self.shards))
