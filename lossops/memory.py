@@ -71,8 +71,9 @@ def keep_freed_memory() -> None:
 
     glibc's allocator is told from which size on it is to ask the system, and how much may lie unused (man mallopt).
     Left alone it learns both from what is freed, but not where the environment sets one of them, as Dask does for its
-    workers, which then spend a fifth of their time on clearing fresh pages. And there are no more arenas than threads
-    that can run at a time: each keeps what was freed in it from the others. Elsewhere there is nothing to tell.
+    workers, which then spend a fifth of their time on clearing fresh pages. And it adds no arena where there are as
+    many as threads that can run at a time, because each keeps what was freed in it from the others; where a process
+    has had more than eight it is past listening. Elsewhere there is nothing to tell.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:

@@ -189,7 +189,7 @@ def _shards_share_keys(pairing: Pairing) -> bool:
     if not sizes:
         return False
     _, number = min(sizes)
-    rows = max(pairing.side(side).shards[number].rows for side in SIDES)
+    rows = min(pairing.side(side).shards[number].rows for side in SIDES)
     few, fewer = _of_both_sides(lambda side: _sampled(pairing.side(side), number, pairing.key, rows))
     return len(np.intersect1d(few, fewer, assume_unique=True)) * 2 >= min(len(few), len(fewer))
 

@@ -199,6 +199,48 @@ def test_all_ways_give_the_same_bits(tmp_path: Path) -> None:
         same_bits(by_position, other)
 
 
+def test_shards_are_joined_one_by_one_where_each_holds_the_keys_of_the_one_beside_it(tmp_path: Path) -> None:
+    """Keys are looked at up to the last row of a shard; a single row without a partner is no agreement."""
+    random, size = np.random.default_rng(12), 80_000
+    shared, left, right = (np.arange(size) + start for start in (0, 10**6, 2 * 10**6))
+    shuffled = random.permutation(shared)
+    cases = {
+        "the same keys": ([shuffled, shared + size], [shared, random.permutation(shared + size)]),
+        "the same keys at the end": (
+            [np.concatenate([left[:70_000], shared]), shared + size],
+            [np.concatenate([right[:70_000], shuffled]), random.permutation(shared + size)],
+        ),
+        "swapped": ([shuffled, shared + size], [shared + size, shared]),
+        "one row": ([np.array([-5]), shared], [left, shuffled]),
+    }
+    for name, found in cases.items():
+        for side, value, parts in zip(("predictions", "labels"), "py", found, strict=True):
+            tables = [pa.table({"id": ids, value: np.zeros(len(ids))}) for ids in parts]
+            write_shards(tmp_path / name / side, tables)
+        pairing = make_plan(parse_config(config(tmp_path / name))).pairings[0]
+        assert (pairing.mode == "shard") == name.startswith("the same"), name
+        assert ("not shard: shards at the same place do not hold the same keys" in pairing.why) == (
+            pairing.mode != "shard"
+        )
+
+
+@pytest.mark.parametrize("mode", ["broadcast", "spill", "shard"])
+def test_keys_of_a_dictionary_larger_than_a_batch(tmp_path: Path, mode: Any) -> None:
+    """As Arrow files have, in which all batches share one."""
+    random = np.random.default_rng(13)
+    words = pa.array([f"key-{i}" for i in range(5000)])
+    sides = [frame(random, random.permutation(5000)[:1000], value) for value in "py"]
+    for folder, rows in zip(("predictions", "labels"), sides, strict=True):
+        keys = pa.DictionaryArray.from_arrays(pa.array(rows.id.to_numpy()), words)
+        (tmp_path / folder).mkdir()
+        with pa.ipc.new_file(
+            tmp_path / folder / "part.arrow", pa.schema([("id", keys.type), (rows.columns[1], "f8")])
+        ) as file:
+            table = pa.table({"id": keys, rows.columns[1]: rows.iloc[:, 1]})
+            file.write_table(table, max_chunksize=300)
+    check(score_here(config(tmp_path), mode, TINY if mode == "spill" else None), *sides)
+
+
 def test_shards_of_very_different_size(tmp_path: Path) -> None:
     predictions, labels = hard(np.random.default_rng(8), 3000)
     for folder, rows in (("predictions", predictions), ("labels", labels)):

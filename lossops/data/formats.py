@@ -44,7 +44,7 @@ class Reader(Protocol):
     groups: tuple[int, ...]
 
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
-        """Return the range of an integer, date or time column in each group, None where the file does not tell."""
+        """Return the range of an integer, boolean or date column in each group, None where the file does not tell."""
 
     def unfolded(self, group: int) -> int:
         """Return the bytes that a group claims to unfold to, where that is far more than the file has; else 0."""

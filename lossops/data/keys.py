@@ -242,9 +242,12 @@ def _column_keys(column: pa.Array) -> Keys:
 
 
 def _dictionary_keys(column: pa.DictionaryArray) -> Keys:
-    values = _column_keys(column.dictionary)
     null = column.is_null().to_numpy(zero_copy_only=False)
-    codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    codes, dictionary = column.indices.fill_null(0).to_numpy(zero_copy_only=False), column.dictionary
+    if len(dictionary) > len(codes):  # as where it is that of a whole file
+        used, codes = np.unique(codes, return_inverse=True)
+        dictionary = dictionary.take(pa.array(used))
+    values = _column_keys(dictionary)
     if len(values) == 0:
         zeros = np.zeros(len(codes), dtype=np.uint64)
         return Keys(zeros, zeros.copy(), null)

@@ -359,12 +359,24 @@ def test_codes_beyond_their_dictionary_are_refused(
         column.validate(full=True)
     except pa.ArrowInvalid:
         with pytest.raises(pa.ArrowInvalid, match="of a dictionary with"):
-            validate(pa.table({"c": column}))
+            validate(pa.table({"c": column}), {})
     else:
-        validate(pa.table({"c": column}))
+        validate(pa.table({"c": column}), {})
 
 
 def test_text_of_a_dictionary_that_is_no_text_is_refused() -> None:
     bad = pa.array([b"\xff"]).cast(pa.binary()).view(pa.string())
     with pytest.raises(pa.ArrowInvalid, match="UTF8"):
-        validate(pa.table({"c": pa.DictionaryArray.from_arrays(pa.array([0]), bad)}))
+        validate(pa.table({"c": pa.DictionaryArray.from_arrays(pa.array([0]), bad)}), {})
+
+
+def test_a_dictionary_that_takes_the_place_of_another_is_looked_at() -> None:
+    """The same one is not looked at again, which only its memory tells."""
+    good = pa.array(["a"])
+    bad = pa.array([b"\xff"]).cast(pa.binary()).view(pa.string())
+    one, other = (pa.table({"c": pa.DictionaryArray.from_arrays(pa.array([0]), each)}) for each in (good, bad))
+    known: dict[str, pa.Array] = {}
+    validate(one, known)
+    validate(one, known)
+    with pytest.raises(pa.ArrowInvalid, match="UTF8"):
+        validate(other, known)
