@@ -206,9 +206,9 @@ def test_shards_are_joined_one_by_one_where_each_holds_the_keys_of_the_one_besid
     shuffled = random.permutation(shared)
     cases = {
         "the same keys": ([shuffled, shared + size], [shared, random.permutation(shared + size)]),
-        "the same keys at the end": (
-            [np.concatenate([left[:70_000], shared]), shared + size],
-            [np.concatenate([right[:70_000], shuffled]), random.permutation(shared + size)],
+        "the same keys at the end": (  # of the smaller pair of shards, which is looked at
+            [np.concatenate([left[:70_000], shared]), np.arange(size, 3 * size)],
+            [np.concatenate([right[:70_000], shuffled]), random.permutation(np.arange(size, 3 * size))],
         ),
         "swapped": ([shuffled, shared + size], [shared + size, shared]),
         "one row": ([np.array([-5]), shared], [left, shuffled]),
