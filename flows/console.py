@@ -154,7 +154,7 @@ def _print_slices(console: Console, report: Report, model: str, loss: str, limit
     rows, more = worst_slices(report, model, loss, limit)
     if not rows:
         return
-    title = f"\n{printable(model)}, {printable(loss)}: slices, worst first"
+    title = f"\n{printable(model)}, {printable(loss)}: slices, worst first (lower end of the interval)"
     table = plain_table(title, ["slice", "rows", "mean", f"{level(report)} interval"], 3)
     for row in rows:
         add(table, row["slice"], *_numbers(row))
@@ -279,7 +279,7 @@ def _bar(console: Console) -> Bar:
     return parts.Progress(*columns, console=console, transient=True)
 
 
-_DONE = {"scoring": "scored", "partitioning": "partitioned"}
+_DONE = {"scoring": "read", "partitioning": "partitioned"}
 
 
 class _Lines:

@@ -99,21 +99,32 @@ def _definition(loss: Loss) -> Iterator[tuple[str, str]]:
     yield "formula", loss.form.formula
     for name, form in loss.alternatives.items():
         yield name, form.formula
+    usual = _bound(loss, "exact", len(loss.form.fields) or 3)
     for switch, form in loss.forms.items():
-        yield "prediction" if switch is None else "", _prediction(form, switch)
+        narrower = usual.prediction_domains[0] if form.prediction_of and switch is None else None
+        yield "prediction" if switch is None else "", _prediction(form, switch) + _by_default(narrower)
     if loss.inputs.has_label:
         classes = "a class from 0" if loss.inputs.has_classes else ""
-        vector = (
-            f"{'values ' * loss.inputs.has_classes}in {loss.label}" if loss.inputs is not Inputs.CLASS_INDEX else ""
+        values = f"{'values ' * loss.inputs.has_classes}in {loss.label}" + _by_default(
+            usual.label_domain if loss.label_of else None
         )
+        vector = values if loss.inputs is not Inputs.CLASS_INDEX else ""
         yield "label", ", or ".join(filter(None, (classes, vector)))
     if loss.label_sum is not None:
         yield "label sum", f"in {loss.label_sum}"
     yield "inputs", loss.inputs.value
-    yield "exact to", _accuracy(loss.form)
+    accuracies = {switch: _accuracy(form) for switch, form in loss.forms.items()}
+    for switch, text in accuracies.items():
+        if switch is None or text != accuracies[None]:
+            yield "" if switch else "exact to", f"with {switch}, {text}" if switch else text
     if loss.also:
         yield "also called", ", ".join(loss.also)
     yield "source", loss.citation
+
+
+def _by_default(domain: Interval | None) -> str:
+    """Say what is left of a domain that depends on settings, if it does."""
+    return "" if domain is None else f" at most, depending on settings; {domain} with defaults under exact"
 
 
 def _prediction(form: Form, switch: str | None) -> str:

@@ -13,7 +13,7 @@ from lossops.config import RunConfig
 from lossops.data.align import Rule
 from lossops.data.dataset import Dataset, Shard, open_dataset
 from lossops.data.keys import check_key_types, check_order_type
-from lossops.errors import InputChanged, InputError
+from lossops.errors import InputChanged, InputError, ShardError
 from lossops.losses import BoundLoss
 from lossops.memory import default_limit, keep_freed_memory
 from lossops.modes import check_positions, chosen
@@ -106,8 +106,11 @@ def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None, b
     config = config.dated(datetime.now(UTC))
     budget = budget or _budget(config)
     check_output(config.output)
-    labels = _open(config, config.labels.path, quarantined or {})
-    models = {name: _open(config, model.path, quarantined or {}) for name, model in config.models.items()}
+    labels = _open(config, "labels.path", config.labels.path, quarantined or {})
+    models = {
+        name: _open(config, f"models.{name}.path", model.path, quarantined or {})
+        for name, model in config.models.items()
+    }
     return _planned(config, budget, labels, models, begun)
 
 
@@ -168,8 +171,13 @@ def _beside(config: RunConfig, mine: Pairing, theirs: Pairing, baseline: Sequenc
     )
 
 
-def _open(config: RunConfig, locations: Sequence[str], quarantined: Mapping[str, str]) -> Dataset:
-    return open_dataset(locations, tolerate=config.on_bad_shard == "quarantine", quarantined=quarantined)
+def _open(config: RunConfig, key: str, locations: Sequence[str], quarantined: Mapping[str, str]) -> Dataset:
+    try:
+        return open_dataset(locations, tolerate=config.on_bad_shard == "quarantine", quarantined=quarantined)
+    except (ShardError, InputChanged):  # which name a file
+        raise
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
 
 
 def _pair(config: RunConfig, budget: Budget, labels: Dataset, predictions: Dataset, models: Sequence[str]) -> Pairing:

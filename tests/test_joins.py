@@ -141,6 +141,8 @@ KEYS: dict[str, tuple[Callable[[int], Any], pa.DataType, pa.DataType]] = {
     "uint8 and uint32": (lambda i: i, pa.uint8(), pa.uint32()),
     "string and large_string": (lambda i: f"key-{i}" + "x" * i, pa.string(), pa.large_string()),
     "dictionary and string_view": (lambda i: f"ü{i}", pa.dictionary(pa.int8(), pa.string()), pa.string_view()),
+    "string_view and string_view": (lambda i: f"ü{i}" + "x" * i, pa.string_view(), pa.string_view()),
+    "binary_view and binary": (lambda i: bytes([i, 0, 255 - i]), pa.binary_view(), pa.binary()),
     "binary and fixed": (lambda i: bytes([i, 0, 255 - i]), pa.binary(), pa.binary(3)),
     "date32 and date64": (lambda i: dt.date(1969, 12, 1) + dt.timedelta(i), pa.date32(), pa.date64()),
     "timestamps": (

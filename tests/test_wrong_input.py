@@ -218,7 +218,7 @@ def test_a_column_whose_name_looks_qualified(good: Config, tmp_path: Path) -> No
 
 def test_unknown_url(good: Config) -> None:
     good["labels"]["path"] = "nonsense://bucket/labels"
-    assert refusal(good).startswith("nonsense://bucket/labels: ")
+    assert refusal(good).startswith("labels.path: nonsense://bucket/labels: ")
 
 
 @pytest.mark.parametrize(

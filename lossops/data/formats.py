@@ -64,7 +64,7 @@ class _Parquet:
             pre_buffer=False,
             thrift_string_size_limit=_MOST_FOOTER,
         )
-        self.schema = self._file.schema_arrow
+        self.schema = _without_views(self._file.schema_arrow)
         metadata = self._file.metadata
         self.groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
         if sum(self.groups) != metadata.num_rows:
@@ -94,9 +94,24 @@ class _Parquet:
         return size if size > _MOST_UNFOLDING * self._bytes else 0
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
-        yield from self._file.iter_batches(
+        for batch in self._file.iter_batches(
             batch_size=rows, row_groups=list(range(first, last)), columns=list(columns), use_threads=False
-        )
+        ):
+            yield _plain(batch)
+
+
+def _without_views(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with views of text and bytes, from which Arrow takes no rows, as plain columns."""
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    if not any(field.type in plain for field in schema):
+        return schema
+    return pa.schema([field.with_type(plain.get(field.type, field.type)) for field in schema], schema.metadata)
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    schema = batch.schema
+    plain = _without_views(schema)
+    return batch if plain is schema else batch.cast(plain)
 
 
 def _stored_schema(metadata: Any) -> pa.Schema | None:
@@ -137,14 +152,14 @@ class _Untold:
 class _ArrowIpc(_Untold):
     def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
         self._file = ipc.open_file(storage.open_input_file(path))
-        self.schema = self._file.schema
+        self.schema = _without_views(self._file.schema)
         self.groups = tuple(self._file.get_batch(i).num_rows for i in range(self._file.num_record_batches))
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
         for i in range(first, last):
             batch = self._file.get_batch(i)
             batch.validate(full=True)  # unlike Parquet's, this reader trusts the offsets in the file
-            yield batch.select(list(columns))
+            yield _plain(batch.select(list(columns)))
 
 
 class _Csv(_Untold):

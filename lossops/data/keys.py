@@ -116,9 +116,8 @@ def check_key_types(column: str, left: tuple[str, pa.DataType], right: tuple[str
         if types.is_floating(kind):
             raise InputError(f"key: {column!r} is {kind} in {location}; floats are no keys: their last bits differ")
         if _kind(kind) is None:
-            raise InputError(
-                f"key: {column!r} is {kind} in {location}; allowed: integer, text, binary, date, timestamp, decimal"
-            )
+            allowed = "integer, text, binary, boolean, date, timestamp, decimal"
+            raise InputError(f"key: {column!r} is {kind} in {location}; allowed: {allowed}")
         if types.is_decimal(kind) and max(kind.scale, kind.precision - kind.scale) > _DECIMAL.scale:
             digits = f"at most {_DECIMAL.scale} digits on each side of the point"
             raise InputError(f"key: {column!r} is {kind} in {location}; allowed: {digits}")
@@ -136,7 +135,9 @@ def check_order_type(column: str, location: str, kind: pa.DataType) -> None:
     """
     tests = (types.is_integer, types.is_boolean, types.is_floating, types.is_date, types.is_timestamp)
     if not any(test(kind) for test in tests):
-        raise InputError(f"order_by: {column!r} is {kind} in {location}; allowed: number, date, timestamp")
+        raise InputError(
+            f"order_by: {column!r} is {kind} in {location}; allowed: integer, float, boolean, date, timestamp"
+        )
 
 
 def read_order(column: pa.ChunkedArray) -> Order:

@@ -11,6 +11,8 @@ from lossops.losses.declaration import REALS, Curve, Form, Inputs, Interval, Los
 __all__: list[str] = []
 
 _FAMILY = "regression: relative"
+_LARGE, _SMALL, _SCALE = 1e280, 1e100, 2.0**-100
+_LOG_SCALE = math.log(_SCALE)
 _ABOVE_MINUS_ONE = Interval(-1.0, low_open=True)
 
 
@@ -43,8 +45,12 @@ def _symmetric_percentage(label: float, prediction: float) -> float:
 def _log_ratio_squared(label: float, prediction: float, log1p_clamp: float) -> float:
     y, p = max(label, log1p_clamp), max(prediction, log1p_clamp)
     ratio = (p - y) / (1.0 + y)
-    # A ratio close to -1 has lost the digits of 1 + p; there, and far above, the logarithm of a quotient is exact.
-    found = pick((ratio > -0.5) & (ratio < 1.0), log1p(ratio), log((1.0 + p) / (1.0 + y)))
+    # A ratio close to -1 has lost the digits of 1 + p; there, and far above, the logarithm of a quotient is exact,
+    # which is scaled where it could be beyond float64.
+    is_large, is_small = (p > _LARGE) & (y < _SMALL), (y > _LARGE) & (p < _SMALL)
+    quotient = ((1.0 + p) * pick(is_large, _SCALE, 1.0)) / ((1.0 + y) * pick(is_small, _SCALE, 1.0))
+    shift = pick(is_large, _LOG_SCALE, pick(is_small, -_LOG_SCALE, 0.0))
+    found = pick((ratio > -0.5) & (ratio < 1.0), log1p(ratio), log(quotient) - shift)
     return found * found
 
 

@@ -49,7 +49,7 @@ def test_a_direct_run_prints_a_summary_of_80_columns(lossops: Command, example: 
     assert order == ["all rows", "worst first", "worst first", "not scored", "Report: ", "Ran"]
     assert lines[-1] == "Ran directly in this process; no Prefect server was used."
     assert re.search(r"prediction_nan +candidate +click +198 +198", found.stdout)
-    assert found.stderr.splitlines()[-1].startswith("scored 199,800 of 199,800 rows")
+    assert found.stderr.splitlines()[-1].startswith("read 199,800 of 199,800 rows")
 
 
 def test_a_direct_run_as_json(lossops: Command, example: Path, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_run_is_recorded_where_a_server_is_configured(
     found = lossops("run", str(example / "demo.yaml"), "--set", f"output={tmp_path}", PREFECT_API_URL=server)
     assert found.returncode == 0, found.stderr
     assert re.fullmatch(r"Recorded by Prefect as flow run 'demo 20.*': http://127.*", found.stdout.splitlines()[-1])
-    assert all(line.startswith("scored") for line in found.stderr.splitlines())
+    assert all(line.startswith("read") for line in found.stderr.splitlines())
 
 
 def test_a_profile_configures_a_server(lossops: Command, example: Path, server: str, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_profile_configures_a_server(lossops: Command, example: Path, server: 
     words = ("run", str(example / "demo.yaml"), "--json", "--set", f"output={tmp_path}")
     found = lossops(*words, PREFECT_PROFILES_PATH=str(tmp_path / "profiles.toml"))
     assert json.loads(found.stdout)["flow_run"]["name"].startswith("demo")
-    assert all(line.startswith("scored") for line in found.stderr.splitlines())
+    assert all(line.startswith("read") for line in found.stderr.splitlines())
 
 
 def test_a_recorded_run_that_is_refused_exits_the_same(lossops: Command, example: Path, server: str) -> None:
@@ -214,7 +214,7 @@ def test_sums_that_cannot_be_stored_are_told_of(lossops: Command, example: Path,
     words = ("--set", f"output={tmp_path / 'reports'}", "--set", f"work={tmp_path / 'file' / 'work'}")
     found = lossops("run", str(example / "demo.yaml"), "--direct", *words)
     assert found.returncode == 0, found.stderr
-    told = [line for line in found.stderr.splitlines() if not line.startswith("scored")]
+    told = [line for line in found.stderr.splitlines() if not line.startswith("read")]
     assert len(told) == 1
     assert told[0].startswith("states are not stored, a later run scores all again: ")
 

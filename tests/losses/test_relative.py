@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -77,6 +79,22 @@ def test_symmetric_percentage_error_stays_between_0_and_2() -> None:
     values, reasons = score(bind("symmetric_mean_absolute_percentage_error", {}, "exact"), labels, predictions)
     assert not reasons.any()
     np.testing.assert_allclose(values, [0.0, 2.0, 2.0, 2.0, 0.0, 0.2 / 3.3, 2.0, 1.0], rtol=1e-14)
+
+
+def test_squared_logarithmic_error_of_numbers_whose_quotient_is_no_float64() -> None:
+    """Against mpmath, on both sides alike."""
+    values = [1e308, 1e295, 1e281, 1e279, 1e12, 1.0, 0.0, -0.999, -0.9999999999999999]
+    labels, predictions = (
+        np.array(side)[:, np.newaxis] for side in zip(*itertools.product(values, values), strict=True)
+    )
+    found, reasons = score(bind("mean_squared_logarithmic_error", {}, "exact"), labels, predictions)
+    assert not reasons.any()
+    with mpmath.workdps(60):
+        for label, prediction, loss in zip(
+            labels[:, 0].tolist(), predictions[:, 0].tolist(), found.tolist(), strict=True
+        ):
+            exact = (mpmath.log(1 + mpmath.mpf(prediction)) - mpmath.log(1 + mpmath.mpf(label))) ** 2
+            assert abs(loss - exact) <= 12 * math.ulp(float(exact)), (label, prediction)
 
 
 def test_squared_logarithmic_error_equals_sklearn() -> None:
