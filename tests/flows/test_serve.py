@@ -220,7 +220,8 @@ def test_what_a_run_refuses_on_purpose_is_one_line_in_the_log(
     assert "GateError" in str(gated.state.message)
     log = (tmp_path / "serve.log").read_text()
     assert "Traceback" not in log
-    for run, told in ((gated, "GateError: 1 of 1 gate rows failed: "), (absent, f"InputError: {tmp_path}/absent: ")):
+    refused = f"InputError: labels.path: {tmp_path}/absent: "
+    for run, told in ((gated, "GateError: 1 of 1 gate rows failed: "), (absent, refused)):
         lines = [line for line in log.splitlines() if "| ERROR " in line and "Flow run" in line and told in line]
         assert [f"Flow run {run.name!r} - {told}" in line for line in lines] == [True]
 
