@@ -115,7 +115,15 @@ def make_plan(config: RunConfig, quarantined: Mapping[str, str] | None = None, b
 
 
 def planned_within(plan: Plan, budget: Budget) -> Plan:
-    """Plan the same run of the same files for workers that may hold this, which may take another way of pairing."""
+    """Plan the same run of the same files for other workers, which may take another way of pairing.
+
+    Args:
+        plan: of the run.
+        budget: what a worker process may hold.
+
+    Raises:
+        InputError: as `make_plan`, of what depends on the budget.
+    """
     return _planned(plan.config, budget, plan.labels, plan.models, time.perf_counter() - plan.seconds)
 
 

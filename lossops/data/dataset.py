@@ -305,16 +305,16 @@ def validate(table: pa.Table, known: dict[str, pa.Array]) -> None:
         if types.is_dictionary(column.type):
             for chunk in column.chunks:
                 _validate_codes(chunk)
-                if name not in known or not _is_same_memory(known[name], chunk.dictionary):
+                if name not in known or _memory(known[name]) != _memory(chunk.dictionary):
                     chunk.dictionary.validate(full=True)
                     known[name] = chunk.dictionary
         elif not types.is_primitive(column.type):
             column.validate(full=True)
 
 
-def _is_same_memory(one: pa.Array, other: pa.Array) -> bool:
-    places = ([buffer and buffer.address for buffer in column.buffers()] for column in (one, other))
-    return len(one) == len(other) and one.offset == other.offset and next(places) == next(places)
+def _memory(column: pa.Array) -> tuple[int, int, list[int | None]]:
+    """Where the values of a column lie."""
+    return len(column), column.offset, [buffer and buffer.address for buffer in column.buffers()]
 
 
 def _validate_codes(column: pa.DictionaryArray) -> None:
