@@ -19,6 +19,7 @@ from lossops.data.index import LabelIndex, Seen, build_index
 from lossops.data.keys import Keys, ordered_values, read_keys, read_order
 from lossops.data.spill import SpillFile, open_spill, read_bucket, write_spill
 from lossops.data.storage import one_line, open_storage
+from lossops.data.undecoded import stored_alike
 from lossops.decoding import Tables
 from lossops.errors import RunError, ShardError
 from lossops.kernels.hashing import strictly_increasing
@@ -177,18 +178,34 @@ def _aligned(pairing: Pairing, piece: Piece, index: LabelIndex | None, tally: _T
         return (_look_up(pairing, table, index, tally) for table in predictions)
     if pairing.mode == "same":
         return ({"predictions": table, "labels": table} for table in predictions)
-    labels = watch.each("decode", _read(pairing, "labels", piece.labels[0]))
     if pairing.baseline is not None:
+        labels = watch.each("decode", _read(pairing, "labels", piece.labels[0]))
         others = watch.each("decode", _read(pairing, "baseline", piece.baseline[0]))
         return (
             dict(zip(pairing.sides, tables, strict=True)) for tables in zip(predictions, labels, others, strict=True)
         )
-    return (_by_position(pairing, table, other, tally) for table, other in zip(predictions, labels, strict=True))
+    with watch.during("keys"):
+        alike = _keys_alike(pairing, piece)
+    columns = pairing.columns("labels") if alike else pairing.read_columns("labels")
+    labels = watch.each("decode", _read(pairing, "labels", piece.labels[0], columns))
+    return (
+        _by_position(pairing, table, other, tally, alike=alike)
+        for table, other in zip(predictions, labels, strict=True)
+    )
 
 
-def _read(pairing: Pairing, side: Side, run: Run) -> Iterator[pa.Table]:
-    rows = 0
-    columns, text = pairing.read_columns(side), pairing.text_columns(side)
+def _keys_alike(pairing: Pairing, piece: Piece) -> bool:
+    """Whether the keys of both sides are known to be equal from how they are stored, so that one side tells them."""
+    run, other = piece.predictions[0], piece.labels[0]
+    if not pairing.key or not set(pairing.key).isdisjoint(pairing.columns("labels")):
+        return False
+    return stored_alike((run.shard, other.shard), pairing.key, run.start, run.stop)
+
+
+def _read(pairing: Pairing, side: Side, run: Run, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the rows of a run in batches, with all columns that pairing and scoring need unless some are named."""
+    rows, text = 0, pairing.text_columns(side)
+    columns = pairing.read_columns(side) if columns is None else columns
     for table in pairing.side(side).read(run.shard, columns, run.start, run.stop, pairing.batch_rows, text):
         start = run.start + rows
         rows += table.num_rows
@@ -215,18 +232,21 @@ def _looked_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally
     return {"predictions": kept, "labels": found.labels}
 
 
-def _by_position(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally) -> Tables:
+def _by_position(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally, *, alike: bool) -> Tables:
     with tally.watch.during("keys"):
-        return _paired(pairing, predictions, labels, tally)
+        return _paired(pairing, predictions, labels, tally, alike=alike)
 
 
-def _paired(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally) -> Tables:
-    values, other_values = (ordered_values([table[name] for name in pairing.key]) for table in (predictions, labels))
+def _paired(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally, *, alike: bool) -> Tables:
+    mine = [predictions[name] for name in pairing.key]
+    theirs = mine if alike else [labels[name] for name in pairing.key]
+    values, other_values = ordered_values(mine), ordered_values(theirs)
     if values is not None and other_values is not None:
         tally.holds = tally.holds and np.array_equal(values, other_values)
         _follow(values, tally)
     elif pairing.key:
-        keys, others = (read_keys([table[name] for name in pairing.key]) for table in (predictions, labels))
+        keys = read_keys(mine)
+        others = keys if alike else read_keys(theirs)
         _compare(keys, others, tally)
         if keys.null.any():
             known = pa.array(~keys.null)

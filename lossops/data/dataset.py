@@ -17,7 +17,7 @@ from lossops.data.formats import Bounds, fingerprint, open_reader
 from lossops.data.storage import FoundFile, current_version, find_files, is_of_storage, one_line
 from lossops.errors import InputChanged, InputError, ShardError, nearest
 
-__all__ = ["Dataset", "Quarantined", "Shard", "logical_type", "open_dataset", "validate"]
+__all__ = ["Dataset", "Quarantined", "Shard", "covering", "logical_type", "open_dataset", "validate"]
 
 _FOOTER_THREADS = 16
 _PROBE_ROWS = 1 << 12
@@ -233,7 +233,7 @@ class Dataset:
     def _culprit(self, shard: Shard, columns: Sequence[str], start: int, stop: int) -> str | None:
         """Return the first row group and column that cannot be read by themselves."""
         partition = dict(shard.file.partition)
-        first, last, _ = _covering(shard.groups, start, stop)
+        first, last, _ = covering(shard.groups, start, stop)
         for group in range(first, last):
             for column in (column for column in columns if column not in partition):
                 try:
@@ -249,7 +249,7 @@ class Dataset:
     ) -> Iterator[pa.Table]:
         partition = dict(shard.file.partition)
         stored = [column for column in columns if column not in partition]
-        first, last, before = _covering(shard.groups, start, stop)
+        first, last, before = covering(shard.groups, start, stop)
         reader = open_reader(shard.file.storage, shard.path, [name for name in categories if name in stored])
         if not stored:  # only partition columns are asked for: any column tells how many rows there are
             stored = [reader.schema.names[0]]
@@ -326,8 +326,8 @@ def _validate_codes(column: pa.DictionaryArray) -> None:
         raise pa.ArrowInvalid(f"codes from {low} to {high} of a dictionary with {len(column.dictionary)} values")
 
 
-def _covering(groups: Sequence[int], start: int, stop: int) -> tuple[int, int, int]:
-    """Return the range of groups that holds the rows, and the row at which it begins."""
+def covering(groups: Sequence[int], start: int, stop: int) -> tuple[int, int, int]:
+    """Return the range of groups that holds rows ``start`` to ``stop - 1``, and the row at which it begins."""
     first, before = 0, 0
     while first < len(groups) and before + groups[first] <= start:
         before += groups[first]

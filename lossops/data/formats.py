@@ -17,7 +17,7 @@ from pyarrow import fs, ipc, types
 from lossops.data.storage import is_of_storage
 from lossops.errors import InputError, ShardError
 
-__all__ = ["Bounds", "Reader", "fingerprint", "open_reader"]
+__all__ = ["Bounds", "Reader", "Stored", "fingerprint", "open_reader"]
 
 _TAIL = 1 << 16
 _MOST_FOOTER = 1 << 28  # bytes
@@ -30,6 +30,20 @@ class Bounds:
 
     low: int
     high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A column of a row group as it lies in a file.
+
+    Args:
+        kind: what decides how its bytes are read: equal bytes of one kind hold the same values.
+        start, size: which bytes of the file.
+    """
+
+    kind: tuple[object, ...]
+    start: int
+    size: int
 
 
 class Reader(Protocol):
@@ -46,6 +60,9 @@ class Reader(Protocol):
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
         """Return the range of an integer, boolean or date column in each group, None where the file does not tell."""
 
+    def stored(self, column: str, first: int, last: int) -> tuple[Stored, ...]:
+        """Return how a column lies in groups ``first`` to ``last - 1``; nothing where the format does not tell."""
+
     def unfolded(self, group: int) -> int:
         """Return the bytes that a group claims to unfold to, where that is far more than the file has; else 0."""
 
@@ -56,7 +73,7 @@ class Reader(Protocol):
 class _Parquet:
     def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
         source = storage.open_input_file(path)
-        self._bytes = source.size()
+        self._source, self._bytes = source, source.size()
         self._file = pq.ParquetFile(
             source,
             read_dictionary=list(categories),
@@ -85,6 +102,27 @@ class _Parquet:
         # The details of a damaged chunk end the process when Python asks for them; reading a row finds the damage.
         next(self._file.iter_batches(batch_size=1, row_groups=[group], columns=[column], use_threads=False), None)
         return _bounds(self._file.metadata.row_group(group).column(place).statistics)
+
+    def stored(self, column: str, first: int, last: int) -> tuple[Stored, ...]:
+        leaves = [place for place in range(len(self._file.schema)) if self._file.schema.column(place).path == column]
+        if len(leaves) != 1 or first == last:
+            return ()
+        # As for bounds; ranges of all groups are looked at before the first row is read where they are buffered.
+        ahead = pq.ParquetFile(self._source, metadata=self._file.metadata, pre_buffer=True)
+        groups = list(range(first, last))
+        next(ahead.iter_batches(batch_size=1, row_groups=groups, columns=[column], use_threads=False), None)
+        return tuple(self._stored_in(group, leaves[0], column) for group in groups)
+
+    def _stored_in(self, group: int, leaf: int, name: str) -> Stored:
+        column, chunk = self._file.schema.column(leaf), self._file.metadata.row_group(group).column(leaf)
+        levels = column.max_definition_level, column.max_repetition_level
+        kind = self.schema.field(name).type, column.physical_type, column.length, *levels
+        start = chunk.data_page_offset
+        if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
+            start = chunk.dictionary_page_offset
+        own = chunk.num_values, chunk.total_uncompressed_size, chunk.data_page_offset - start
+        # The codec is left out, which ends the process where it is damaged: pages of other codecs are other bytes.
+        return Stored((*kind, *own), start, chunk.total_compressed_size)
 
     def _is_nested(self) -> bool:
         return len(self._file.schema) != len(self.schema)
@@ -144,6 +182,9 @@ class _Untold:
 
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
         return (None,) * len(self.groups)
+
+    def stored(self, column: str, first: int, last: int) -> tuple[Stored, ...]:
+        return ()
 
     def unfolded(self, group: int) -> int:
         return 0
