@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
 
 import lossops
 from lossops.config import parse_config
@@ -110,12 +112,21 @@ def test_a_run_says_that_it_waits_for_workers(values: dict[str, Any]) -> None:
     """All workers leave after the first piece, and come back when the run says that it misses them."""
     here = score(make_plan(parse_config(values)))
     told: list[str] = []
+    gone = threading.Event()
+
+    class Leaving(SchedulerPlugin):  # type: ignore[misc]
+        def remove_worker(self, scheduler: Scheduler, **_: Any) -> None:
+            if not scheduler.workers:
+                gone.set()
+
     with LocalCluster(**LOCAL) as running:
+        running.scheduler.add_plugin(Leaving())
 
         def leave(progress: Progress) -> None:
             if progress.rows_done and not told:
                 told.append("nobody is left")
                 running.scale(0)
+                assert gone.wait(60)
 
         def hear(level: int, message: str) -> None:
             if level == logging.WARNING:
