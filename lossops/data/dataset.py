@@ -34,12 +34,14 @@ class Shard:
         groups: rows in each part that can be read without the others.
         fingerprint: digest of its size and its end.
         bounds: for each group the range of the key, see `Dataset.bounded`.
+        is_typed: whether the file says of what type its columns are.
     """
 
     file: FoundFile
     groups: tuple[int, ...]
     fingerprint: str
     bounds: tuple[Bounds | None, ...] = ()
+    is_typed: bool = True
 
     @property
     def pinned(self) -> str:
@@ -237,7 +239,7 @@ class Dataset:
         for group in range(first, last):
             for column in (column for column in columns if column not in partition):
                 try:
-                    reader = open_reader(shard.file.storage, shard.path)
+                    reader = open_reader(shard.file.storage, shard.path, schema=self.schema)
                     for batch in reader.batches([column], group, group + 1, _PROBE_ROWS):
                         validate(pa.table(batch), {})
                 except Exception:  # whatever it was when all were read together
@@ -250,7 +252,8 @@ class Dataset:
         partition = dict(shard.file.partition)
         stored = [column for column in columns if column not in partition]
         first, last, before = covering(shard.groups, start, stop)
-        reader = open_reader(shard.file.storage, shard.path, [name for name in categories if name in stored])
+        texts = [name for name in categories if name in stored]
+        reader = open_reader(shard.file.storage, shard.path, texts, self.schema)
         if not stored:  # only partition columns are asked for: any column tells how many rows there are
             stored = [reader.schema.names[0]]
         for group in range(first, last):
@@ -432,7 +435,7 @@ def _open_shard(file: FoundFile) -> tuple[Shard, pa.Schema] | ShardError:
     try:
         reader = open_reader(file.storage, file.path)
         digest = fingerprint(file.storage, file.path, file.size)
-        return Shard(file, reader.groups, digest), reader.schema
+        return Shard(file, reader.groups, digest, is_typed=reader.is_typed), reader.schema
     except ShardError as error:
         return error
     except InputError:
@@ -472,18 +475,35 @@ def _of_the_commonest_schema(
 def _common_schema(opened: Sequence[tuple[Shard, pa.Schema]]) -> pa.Schema:
     first_shard, first = opened[0]
     fields = {field.name: field for field in first}
+    stated = any(shard.is_typed for shard, _ in opened)
     for shard, schema in opened[1:]:
         _same_names(shard, schema, first_shard, first)
         for field in schema:
             known = fields[field.name]
-            if types.is_null(known.type):
-                fields[field.name] = field
-            elif not types.is_null(field.type) and logical_type(field.type) != logical_type(known.type):
+            joint = _joint(known, field, stated=stated)
+            if joint is None:
                 problem = f"column {field.name!r} is {field.type}, but {known.type} in {first_shard.path}"
                 raise ShardError(shard.path, f"{problem}; allowed: one type in all shards")
+            fields[field.name] = joint
     if len(fields) == len(first):
         return pa.schema(list(fields.values()))
     return first
+
+
+def _joint(one: pa.Field, other: pa.Field, *, stated: bool) -> pa.Field | None:
+    """Return of two fields that with which both columns can be read; None where there is none.
+
+    Args:
+        one, other: the fields.
+        stated: whether files say of what type their columns are, instead of what they hold.
+    """
+    if types.is_null(other.type) or logical_type(one.type) == logical_type(other.type):
+        return one
+    if types.is_null(one.type):
+        return other
+    reals = [field for field in (one, other) if types.is_float64(field.type)]
+    whole = [field for field in (one, other) if types.is_int64(field.type)]
+    return reals[0] if reals and whole and not stated else None
 
 
 def _same_names(shard: Shard, schema: pa.Schema, first_shard: Shard, first: pa.Schema) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ __all__ = ["Bounds", "Reader", "Stored", "fingerprint", "open_reader"]
 
 _TAIL = 1 << 16
 _MOST_FOOTER = 1 << 28  # bytes
+# What the values of a CSV column may be that begins with no value, or with whole numbers.
+_WIDER = {pa.null(): (pa.int64(), pa.float64(), pa.string()), pa.int64(): (pa.float64(),)}
 _MOST_UNFOLDING = 100  # bytes in memory for one on storage, beyond which a claim is looked at
 
 
@@ -52,10 +54,12 @@ class Reader(Protocol):
     Attributes:
         schema: columns and their Arrow types.
         groups: rows in each part that can be read without the others.
+        is_typed: whether the file says of what type its columns are; else that is found from what they hold.
     """
 
     schema: Any
     groups: tuple[int, ...]
+    is_typed: bool
 
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
         """Return the range of an integer, boolean or date column in each group, None where the file does not tell."""
@@ -71,7 +75,11 @@ class Reader(Protocol):
 
 
 class _Parquet:
-    def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
+    is_typed = True
+
+    def __init__(
+        self, storage: fs.FileSystem, path: str, categories: Sequence[str], schema: pa.Schema | None = None
+    ) -> None:
         source = storage.open_input_file(path)
         self._source, self._bytes = source, source.size()
         self._file = pq.ParquetFile(
@@ -191,7 +199,11 @@ class _Untold:
 
 
 class _ArrowIpc(_Untold):
-    def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
+    is_typed = True
+
+    def __init__(
+        self, storage: fs.FileSystem, path: str, categories: Sequence[str], schema: pa.Schema | None = None
+    ) -> None:
         self._file = ipc.open_file(storage.open_input_file(path))
         self.schema = _without_views(self._file.schema)
         self.groups = tuple(self._file.get_batch(i).num_rows for i in range(self._file.num_record_batches))
@@ -204,23 +216,52 @@ class _ArrowIpc(_Untold):
 
 
 class _Csv(_Untold):
-    def __init__(self, storage: fs.FileSystem, path: str, categories: Sequence[str]) -> None:
+    is_typed = False
+
+    def __init__(
+        self, storage: fs.FileSystem, path: str, categories: Sequence[str], schema: pa.Schema | None = None
+    ) -> None:
         self._storage, self._path = storage, path
-        stream = self._open([])
-        self.schema = stream.schema
-        self.groups = (sum(batch.num_rows for batch in stream),)
+        self.schema, self.groups = (schema, ()) if schema is not None else self._surveyed()
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
         if first < last:
-            yield from self._open(list(columns))
+            yield from self._open(list(columns), {name: self.schema.field(name).type for name in columns})
 
-    def _open(self, columns: list[str]) -> pc_csv.CSVStreamingReader:
+    def _surveyed(self) -> tuple[pa.Schema, tuple[int, ...]]:
+        """Return the columns and how many rows there are.
+
+        Arrow takes types from the beginning of a file, and a column may go on with other values.
+        """
+        try:
+            return self._counted({})
+        except pa.ArrowInvalid:
+            return self._counted({field.name: self._kind(field) for field in self._open([], {}).schema})
+
+    def _counted(self, kinds: Mapping[str, pa.DataType]) -> tuple[pa.Schema, tuple[int, ...]]:
+        stream = self._open([], kinds)
+        return stream.schema, (sum(batch.num_rows for batch in stream),)
+
+    def _kind(self, field: pa.Field) -> pa.DataType:
+        kinds = (field.type, *_WIDER.get(field.type, ()))
+        return next((kind for kind in kinds if self._holds(field.name, kind)), field.type)
+
+    def _holds(self, column: str, kind: pa.DataType) -> bool:
+        """Whether all values of a column are of a type."""
+        try:
+            for _ in self._open([column], {column: kind}):
+                pass
+        except pa.ArrowInvalid:
+            return False
+        return True
+
+    def _open(self, columns: list[str], kinds: Mapping[str, pa.DataType]) -> pc_csv.CSVStreamingReader:
         one = pc_csv.ReadOptions(use_threads=False)  # a worker has as many pieces in hand as it was given threads
-        options = pc_csv.ConvertOptions(include_columns=columns)
+        options = pc_csv.ConvertOptions(include_columns=columns, column_types=kinds)
         return pc_csv.open_csv(self._storage.open_input_stream(self._path), read_options=one, convert_options=options)
 
 
-_Open = Callable[[fs.FileSystem, str, Sequence[str]], Reader]
+_Open = Callable[[fs.FileSystem, str, Sequence[str], pa.Schema | None], Reader]
 _READERS: dict[str, tuple[str, _Open]] = {
     ".parquet": ("Parquet", _Parquet),
     ".parq": ("Parquet", _Parquet),
@@ -233,12 +274,15 @@ _READERS: dict[str, tuple[str, _Open]] = {
 }
 
 
-def open_reader(storage: fs.FileSystem, path: str, categories: Sequence[str] = ()) -> Reader:
+def open_reader(
+    storage: fs.FileSystem, path: str, categories: Sequence[str] = (), schema: pa.Schema | None = None
+) -> Reader:
     """Open a file by the ending of its name; a file without a known ending is taken for Parquet.
 
     Args:
         storage, path: where the file is.
         categories: columns of text that should come as dictionaries where the format has them.
+        schema: the columns, where they are known; a format that does not say of what type they are reads them as such.
 
     Raises:
         ShardError: the file is not readable as that format.
@@ -250,7 +294,7 @@ def open_reader(storage: fs.FileSystem, path: str, categories: Sequence[str] = (
     if known is None:
         problem += f", which a name without {', '.join(_READERS)} is taken for (one that begins with _ is passed over)"
     try:
-        return reader(storage, path, categories)
+        return reader(storage, path, categories, schema)
     except ShardError:
         raise
     except OSError as error:

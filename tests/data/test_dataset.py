@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -132,6 +133,43 @@ def test_csv_that_turns_into_text_later(tmp_path: Path) -> None:
     lines = ["id,p", *(f"{i},{i}" for i in range(300_000)), "x,y"]
     (tmp_path / "late.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(ShardError, match=r"late\.csv"):
+        open_dataset([str(tmp_path)])
+
+
+def test_csv_of_whole_numbers_that_goes_on_with_others(tmp_path: Path) -> None:
+    """Arrow takes types from the beginning of the file, of which it reads a megabyte."""
+    rows: dict[str, Callable[[int], object]] = {
+        "n": lambda i: i % 7,
+        "p": lambda _: "",
+        "q": lambda i: i % 2,
+        "city": lambda _: "",
+        "k": lambda _: "",
+    }
+    last = {"n": "", "p": 0.25, "q": 0.5, "city": "Ulm", "k": 5}
+    lines = [",".join(str(value(i)) for value in rows.values()) for i in range(300_000)]
+    text = "\n".join([",".join(rows), *lines, ",".join(map(str, last.values()))]) + "\n"
+    (tmp_path / "late.csv").write_text(text)
+    dataset = open_dataset([str(tmp_path)])
+    kinds = {"n": pa.int64(), "p": pa.float64(), "q": pa.float64(), "city": pa.string(), "k": pa.int64()}
+    assert dataset.schema == pa.schema(kinds)
+    found = read_all(dataset, rows=1 << 16).to_pandas()
+    expected = pd.read_csv(tmp_path / "late.csv", low_memory=False).fillna({"city": ""})
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+
+
+@pytest.mark.parametrize("whole", ["a", "b"])
+def test_csv_shards_of_whole_and_of_other_numbers(whole: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("id,p\n1,1\n2,0\n" if name == whole else "id,p\n3,0.5\n4,\n")
+    dataset = open_dataset([str(tmp_path)])
+    assert dataset.schema.field("p").type == pa.float64()
+    assert sorted(read_all(dataset)["p"].drop_null().to_pylist()) == [0.0, 0.5, 1.0]
+
+
+def test_parquet_says_what_it_is(tmp_path: Path) -> None:
+    for name, values in (("a", [1, 0]), ("b", [0.5, None])):
+        pq.write_table(pa.table({"p": values}), tmp_path / f"{name}.parquet")
+    with pytest.raises(ShardError, match=r"column 'p' is double, but int64 in .*; allowed: one type in all shards"):
         open_dataset([str(tmp_path)])
 
 
