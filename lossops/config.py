@@ -220,8 +220,13 @@ class GateConfig(_Strict):
     @property
     def shown(self) -> str:
         """What the report calls it."""
+        return self.name or self.limited
+
+    @property
+    def limited(self) -> str:
+        """What is limited, and how."""
         what = " ".join(one for one in (self.model, self.share and f"share {self.share}", self.loss) if one)
-        return self.name or f"{what} {self.limit[0]} {self.limit[1]:g}"
+        return f"{what} {self.limit[0]} {self.limit[1]:g}"
 
     def concerns(self, columns: Sequence[str]) -> bool:
         """Whether it is about slices of these columns, or one of them; no columns are all rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lossops.config import DiscoverConfig
+from lossops.config import DiscoverConfig, GateConfig
 from lossops.data.dataset import Dataset
 from lossops.errors import counted
 from lossops.memory import shown_size
@@ -33,6 +33,7 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     lines.append(("slices", ", ".join(" x ".join(one.columns) or "overall" for one in plan.pairings[0].slices)))
     if plan.config.discover is not None:
         lines.append(("discover", _describe_search(plan.config.discover)))
+    lines += [("gate", _describe_gate(gate)) for gate in plan.config.gates]
     lines.append(("work", f"{counted(plan.partitions, 'partition')}"))
     return lines
 
@@ -79,6 +80,12 @@ def _describe_search(config: DiscoverConfig) -> str:
     columns = ", ".join(dict.fromkeys(axis.column for axis in config.axes))
     words = f"conjunctions of up to {counted(depth, 'condition')} on {columns}"
     return f"{words}, in {passes} more pass{'es' * (passes > 1)} over the data at least"
+
+
+def _describe_gate(gate: GateConfig) -> str:
+    name = f"{gate.name}: " if gate.name else ""
+    slices = ", ".join(one if isinstance(one, str) else " x ".join(one) for one in gate.slices)
+    return f"{name}{gate.limited}" + ("" if gate.share else f" in {slices}")
 
 
 def _describe_task(task: Task) -> str:

@@ -223,7 +223,14 @@ def test_a_local_cluster_listens_on_this_machine_only(
 
 
 def test_plan_describes_itself(values: dict[str, Any]) -> None:
-    shown = dict(describe(make_plan(parse_config(values))))
+    values["gates"] = [
+        {"name": "release", "loss": "mean_squared_error", "max": 1.5},
+        {"share": "invalid", "max": 0},
+    ]
+    lines = describe(make_plan(parse_config(values)))
+    shown = dict(lines)
+    gates = [text for heading, text in lines if heading == "gate"]
+    assert gates == ["release: mean_squared_error max 1.5 in overall", "share invalid max 0"]
     assert shown["alignment"].startswith(
         "position: by shard and row, id compared row by row; if one differs, rows are joined"
     )
