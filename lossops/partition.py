@@ -34,6 +34,7 @@ from lossops.tasks import SIDES, Side
 __all__ = ["KeyRange", "Outcome", "Spilled", "index_labels", "score_bucket", "score_piece", "spill_run", "warm_up"]
 
 
+_FEWEST_ALIKE = 1 << 19  # rows below which looking at how keys are stored costs what it saves
 _SEVERAL, _MANY = 4, 8  # batches that are taken as one where a group has fewer rows than this
 
 
@@ -197,7 +198,8 @@ def _aligned(pairing: Pairing, piece: Piece, index: LabelIndex | None, tally: _T
 def _keys_alike(pairing: Pairing, piece: Piece) -> bool:
     """Whether the keys of both sides are known to be equal from how they are stored, so that one side tells them."""
     run, other = piece.predictions[0], piece.labels[0]
-    if not pairing.key or not set(pairing.key).isdisjoint(pairing.columns("labels")):
+    needed = set(pairing.key) & set(pairing.columns("labels"))
+    if not pairing.key or needed or run.rows < _FEWEST_ALIKE:
         return False
     return stored_alike((run.shard, other.shard), pairing.key, run.start, run.stop)
 

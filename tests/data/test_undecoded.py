@@ -142,20 +142,21 @@ def test_a_flipped_bit_in_the_footer_neither_hides_a_difference_nor_ends_the_pro
 @pytest.mark.parametrize("repeated", [False, True])
 def test_how_keys_are_stored_changes_no_digit(repeated: bool, tmp_path: Path) -> None:
     """Also where both sides store the same keys, of which one occurs twice: rows of that are not scored."""
-    ids = np.arange(ROWS)
+    rows = 600_000  # of fewer nobody looks at how they are stored
+    ids = np.arange(rows)
     if repeated:
         ids[1000] = ids[999]
     random = np.random.default_rng(8)
-    table = pa.table({"id": ids, "p": random.normal(size=ROWS), "y": random.normal(size=ROWS)})
+    table = pa.table({"id": ids, "p": random.normal(size=rows), "y": random.normal(size=rows)})
     reports = []
-    ways: dict[str, dict[str, Any]] = {"alike": {}, "apart": {"compression": "snappy", "row_group_size": 900}}
+    ways: dict[str, dict[str, Any]] = {"alike": {}, "apart": {"compression": "snappy", "row_group_size": 190_000}}
     for name, options in ways.items():
         folder = tmp_path / name
         folder.mkdir()
-        pq.write_table(table.select(["p", "id"]), folder / "predictions.parquet", row_group_size=700)
-        pq.write_table(table.select(["id", "y"]), folder / "labels.parquet", **{"row_group_size": 700, **options})
+        pq.write_table(table.select(["p", "id"]), folder / "predictions.parquet", row_group_size=150_000)
+        pq.write_table(table.select(["id", "y"]), folder / "labels.parquet", **{"row_group_size": 150_000, **options})
         one, other = (open_dataset([str(folder / f"{side}.parquet")]) for side in ("predictions", "labels"))
-        assert alike(one, other) == (name == "alike")
+        assert alike(one, other, stop=rows) == (name == "alike")
         config = {
             "name": name,
             "labels": {"path": str(folder / "labels.parquet"), "label": "y"},
@@ -166,5 +167,5 @@ def test_how_keys_are_stored_changes_no_digit(repeated: bool, tmp_path: Path) ->
         }
         reports.append(lossops.evaluate(config))
     assert reports[0].losses.equals(reports[1].losses)
-    assert reports[0].losses["rows"][0].as_py() == (ROWS - 2 if repeated else ROWS)
+    assert reports[0].losses["rows"][0].as_py() == (rows - 2 if repeated else rows)
     assert [one["mode"] for one in reports[0].run["alignment"]][-1] == ("broadcast" if repeated else "position")
