@@ -17,6 +17,7 @@ import numpy.typing as npt
 from lossops.data.dataset import Dataset, logical_type
 from lossops.data.keys import Keys, could_be_equal, is_ordered, read_keys
 from lossops.errors import InputError, counted
+from lossops.kernels.dense import distinct
 from lossops.memory import shown_size
 from lossops.pairing import Mode, Pairing
 from lossops.tasks import SIDES, Side
@@ -199,7 +200,7 @@ def _sampled(dataset: Dataset, number: int, key: Sequence[str], rows: int) -> np
     shard, bound = dataset.shards[number], np.uint64((2**64 - 1) // max(rows // _SAMPLE, 1))
     tables = dataset.read(shard, list(key), 0, shard.rows, _SNIFFED_ROWS)
     hashes = (read_keys([table[column] for column in key]).hashes() for table in tables)
-    return np.unique(np.concatenate([own[own <= bound] for own in hashes]))
+    return distinct(np.concatenate([own[own <= bound] for own in hashes]))
 
 
 def _sniffed(dataset: Dataset, number: int, key: Sequence[str]) -> Keys:

@@ -22,6 +22,7 @@ from lossops.data.storage import one_line, open_storage
 from lossops.data.undecoded import stored_alike
 from lossops.decoding import Tables
 from lossops.errors import RunError, ShardError
+from lossops.kernels.dense import distinct
 from lossops.kernels.hashing import strictly_increasing
 from lossops.memory import keep_freed_memory
 from lossops.pairing import PLACE, Pairing
@@ -296,7 +297,8 @@ def _score_closed(pairing: Pairing, piece: Piece, begun: float) -> Outcome:
     state, unaligned = _score_halves(pairing, halves, watch)
     hashes = None
     if pairing.mode == "shard":
-        hashes = np.unique(np.concatenate([half.rows.keys.hashes() for half in halves.values()]))
+        with watch.during("align"):
+            hashes = distinct(np.concatenate([half.rows.keys.hashes() for half in halves.values()]))
     counted = {side: half.counted for side, half in halves.items()}
     seconds = time.perf_counter() - begun
     return Outcome(state, counted, unaligned, seconds, hashes=hashes, stages=watch.seconds)

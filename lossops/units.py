@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lossops.kernels.dense import dense
+from lossops.kernels.dense import dense, distinct
 from lossops.kernels.exact import DIGIT_BITS, DIGITS, EMPTY_TOP, EXPONENT_BIAS, merge_sums
 from lossops.kernels.units import add_unit_block, number_units
 
@@ -72,12 +72,12 @@ class Units:
     def __add__(self, other: Units) -> Units:
         if self.are_buckets != other.are_buckets and len(self.known) and len(other.known):
             return self.collapsed() + other.collapsed()
-        union = Units(self.buckets, np.union1d(self.known, other.known))
+        union = Units(self.buckets, distinct(np.concatenate([self.known, other.known])))
         return union.collapsed() if len(union.known) > self.buckets else union
 
     def collapsed(self) -> Units:
         """The units put together in buckets."""
-        return Units(self.buckets, np.unique(_bucket_of(self.known, self.buckets)))
+        return Units(self.buckets, distinct(_bucket_of(self.known, self.buckets)))
 
 
 def _bucket_of(units: Hashes, buckets: int) -> Hashes:
@@ -158,7 +158,7 @@ class UnitSums:
     def gathered(cls, parts: Sequence[tuple[UnitSums, Integers]], _groups: int) -> UnitSums:
         """Add group ``i`` of each part to group ``at[i]``, for parts and their ``at``."""
         targets = np.concatenate([at[part.groups] for part, at in parts])
-        known = np.unique(np.concatenate([part.known for part, _ in parts]))
+        known = distinct(np.concatenate([part.known for part, _ in parts]))
         places = np.concatenate([np.searchsorted(known, part.known)[part.places] for part, _ in parts])
         groups, unit_places, entry_of = cls.entries(targets, places, len(known))
         found = cls._zero(known, groups, unit_places, parts[0][0].tops.shape[1])
@@ -173,7 +173,7 @@ class UnitSums:
         if not len(self.known) or self.known[0] < _UNIT:
             return self
         merged = _bucket_of(self.known, buckets)
-        known = np.unique(merged)
+        known = distinct(merged)
         places = np.searchsorted(known, merged)[self.places]
         groups, unit_places, entry_of = self.entries(self.groups, places, len(known))
         found = self._zero(known, groups, unit_places, self.tops.shape[1])

@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ _TAIL = 1 << 16
 _MOST_FOOTER = 1 << 28  # bytes
 # What the values of a CSV column may be that begins with no value, or with whole numbers.
 _WIDER = {pa.null(): (pa.int64(), pa.float64(), pa.string()), pa.int64(): (pa.float64(),)}
+_STREAM = b"\xff\xff\xff\xff"  # what an IPC stream begins with
 _MOST_UNFOLDING = 100  # bytes in memory for one on storage, beyond which a claim is looked at
 
 
@@ -53,16 +55,18 @@ class Reader(Protocol):
 
     Attributes:
         schema: columns and their Arrow types.
-        groups: rows in each part that can be read without the others.
         is_typed: whether the file says of what type its columns are; else that is found from what they hold.
     """
 
     schema: Any
-    groups: tuple[int, ...]
     is_typed: bool
 
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Rows in each part that can be read without the others."""
+
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
-        """Return the range of an integer, boolean or date column in each group, None where the file does not tell."""
+        """Return the range of an integer, boolean or date column in each group, or None; () where no file tells."""
 
     def stored(self, column: str, first: int, last: int) -> tuple[Stored, ...]:
         """Return how a column lies in groups ``first`` to ``last - 1``; nothing where the format does not tell."""
@@ -80,15 +84,9 @@ class _Parquet:
     def __init__(
         self, storage: fs.FileSystem, path: str, categories: Sequence[str], schema: pa.Schema | None = None
     ) -> None:
-        source = storage.open_input_file(path)
-        self._source, self._bytes = source, source.size()
-        self._file = pq.ParquetFile(
-            source,
-            read_dictionary=list(categories),
-            page_checksum_verification=True,
-            pre_buffer=False,
-            thrift_string_size_limit=_MOST_FOOTER,
-        )
+        self._source, self._categories = storage.open_input_file(path), list(categories)
+        self._bytes = self._source.size()
+        self._file = self._opened(read_dictionary=self._categories)
         self.schema = _without_views(self._file.schema_arrow)
         metadata = self._file.metadata
         self.groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
@@ -99,6 +97,10 @@ class _Parquet:
             for name in lost:
                 if name in stored.names and not types.is_null(stored.field(name).type):
                     raise ShardError(path, f"column {name!r} lost its type, which was {stored.field(name).type}")
+
+    def _opened(self, **options: Any) -> pq.ParquetFile:
+        wanted = {"page_checksum_verification": True, "pre_buffer": False, "thrift_string_size_limit": _MOST_FOOTER}
+        return pq.ParquetFile(self._source, **(wanted | options))
 
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
         place = self.schema.get_field_index(column)
@@ -116,7 +118,7 @@ class _Parquet:
         if len(leaves) != 1 or first == last:
             return ()
         # As for bounds; ranges of all groups are looked at before the first row is read where they are buffered.
-        ahead = pq.ParquetFile(self._source, metadata=self._file.metadata, pre_buffer=True)
+        ahead = self._opened(metadata=self._file.metadata, pre_buffer=True)
         groups = list(range(first, last))
         next(ahead.iter_batches(batch_size=1, row_groups=groups, columns=[column], use_threads=False), None)
         return tuple(self._stored_in(group, leaves[0], column) for group in groups)
@@ -140,10 +142,37 @@ class _Parquet:
         return size if size > _MOST_UNFOLDING * self._bytes else 0
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
-        for batch in self._file.iter_batches(
-            batch_size=rows, row_groups=list(range(first, last)), columns=list(columns), use_threads=False
-        ):
-            yield _plain(batch)
+        given = 0
+        try:
+            for batch in _batches_of(self._file, columns, first, last, rows):
+                given += batch.num_rows
+                yield _plain(batch)
+        except OSError as error:
+            if not self._categories or "Not yet implemented" not in str(error):
+                raise
+            yield from self._encoded(columns, first, last, rows, given)
+
+    def _encoded(
+        self, columns: Sequence[str], first: int, last: int, rows: int, given: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Go on after some rows where text is stored in a way of which Arrow makes no dictionaries by itself."""
+        file = self._opened(metadata=self._file.metadata)
+        for batch in _batches_of(file, columns, first, last, rows):
+            passed = min(given, batch.num_rows)
+            given -= passed
+            rest = _plain(batch.slice(passed))
+            for name in {*self._categories} & {*columns}:
+                place = rest.schema.get_field_index(name)
+                rest = rest.set_column(place, name, rest.column(place).dictionary_encode())
+            if rest.num_rows:
+                yield rest
+
+
+def _batches_of(
+    file: pq.ParquetFile, columns: Sequence[str], first: int, last: int, rows: int
+) -> Iterator[pa.RecordBatch]:
+    groups = list(range(first, last))
+    return file.iter_batches(batch_size=rows, row_groups=groups, columns=list(columns), use_threads=False)  # type: ignore[no-any-return]
 
 
 def _without_views(schema: pa.Schema) -> pa.Schema:
@@ -186,10 +215,8 @@ def _signed(value: object) -> int | None:
 class _Untold:
     """What formats without a footer full of facts have in common."""
 
-    groups: tuple[int, ...]
-
     def bounds(self, column: str) -> tuple[Bounds | None, ...]:
-        return (None,) * len(self.groups)
+        return ()
 
     def stored(self, column: str, first: int, last: int) -> tuple[Stored, ...]:
         return ()
@@ -204,13 +231,27 @@ class _ArrowIpc(_Untold):
     def __init__(
         self, storage: fs.FileSystem, path: str, categories: Sequence[str], schema: pa.Schema | None = None
     ) -> None:
-        self._file = ipc.open_file(storage.open_input_file(path))
+        self._source = storage.open_input_file(path)
+        if self._source.read_at(len(_STREAM), 0) == _STREAM:
+            raise ShardError(path, "it is an Arrow IPC stream; allowed: the IPC file format, also known as Feather")
+        self._file = ipc.open_file(self._source)
         self.schema = _without_views(self._file.schema)
-        self.groups = tuple(self._file.get_batch(i).num_rows for i in range(self._file.num_record_batches))
+
+    @cached_property
+    def groups(self) -> tuple[int, ...]:
+        fields = self._file.schema
+        narrow = [place for place, field in enumerate(fields) if types.is_primitive(field.type)]
+        one = self._with(narrow[:1] or list(range(len(fields)))[:1])
+        return tuple(one.get_batch(i).num_rows for i in range(one.num_record_batches))
+
+    def _with(self, places: list[int]) -> ipc.RecordBatchFileReader:
+        """The file with some of its columns; the others are not even unpacked."""
+        return ipc.open_file(self._source, options=ipc.IpcReadOptions(included_fields=places))
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
+        some = self._with([self._file.schema.get_field_index(name) for name in columns])
         for i in range(first, last):
-            batch = self._file.get_batch(i)
+            batch = some.get_batch(i)
             batch.validate(full=True)  # unlike Parquet's, this reader trusts the offsets in the file
             yield _plain(batch.select(list(columns)))
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lossops.kernels.jit import jit
 
-__all__ = ["dense"]
+__all__ = ["dense", "distinct"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -32,6 +32,17 @@ def dense(numbers: Integers, size: int) -> tuple[Integers, Integers]:
     table, found = np.zeros(size, dtype=np.int64), np.empty(size, dtype=np.int64)
     count = _occurring(numbers, table, found)
     return found[:count], numbers if not count or found[count - 1] == count - 1 else table[numbers]
+
+
+def distinct(numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the different ones of some numbers, increasing.
+
+    NumPy's own function puts them into a table first, which takes several times as long where few are equal.
+    """
+    ordered = np.sort(numbers)
+    first = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
 
 
 @jit

@@ -12,8 +12,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather, ipc
+from pyarrow.fs import LocalFileSystem
 
 from lossops.data.dataset import Dataset, open_dataset
+from lossops.data.formats import _Parquet
 from lossops.errors import InputError, ShardError
 from tests.datasets import cut, write_shards
 
@@ -127,6 +129,45 @@ def test_formats(name: str, tmp_path: Path) -> None:
     assert read_all(dataset).equals(TABLE)
     found = pa.concat_tables(dataset.read(dataset.shards[0], ["id"], 123, 456, 50))
     assert found["id"].to_pylist() == list(range(123, 456))
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "PLAIN"])
+def test_text_in_every_encoding(encoding: str, tmp_path: Path) -> None:
+    """Arrow makes dictionaries of some only, and may find that out after some rows."""
+    words = pa.table({"w": [f"word {i % 7}" for i in range(900)], "i": range(900)})
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(words, path, column_encoding={"w": encoding}, use_dictionary=["i"], row_group_size=250)
+    dataset = open_dataset([str(tmp_path)])
+    found = list(dataset.read(dataset.shards[0], ["i", "w"], 10, 890, 300, ["w"]))
+    assert {str(table["w"].type) for table in found} == {"dictionary<values=string, indices=int32, ordered=0>"}
+    texts = [text for table in found for text in table["w"].cast(pa.string()).to_pylist()]
+    assert texts == words["w"].to_pylist()[10:890]
+    assert [row for table in found for row in table["i"].to_pylist()] == list(range(10, 890))
+    for given in (0, 250, 310):
+        rest = pa.Table.from_batches(_Parquet(LocalFileSystem(), path, ["w"])._encoded(["w"], 0, 4, 300, given))
+        assert rest["w"].cast(pa.string()).to_pylist() == words["w"].to_pylist()[given:]
+
+
+@pytest.mark.parametrize("compression", ["zstd", None])
+def test_an_arrow_file_unpacks_what_is_asked_for(compression: str | None, tmp_path: Path) -> None:
+    """Columns in another order, and batches that are not cut as rows are asked for."""
+    table = pa.table({"text": ["a"] * 1000, "id": range(1000), "w": pa.array(["x", "y"] * 500).dictionary_encode()})
+    options = ipc.IpcWriteOptions(compression=compression)
+    with ipc.new_file(str(tmp_path / "a.arrow"), table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=130)
+    dataset = open_dataset([str(tmp_path)])
+    assert dataset.shards[0].groups == (130,) * 7 + (90,)
+    for columns in (["w", "id"], ["id"], ["id", "text", "w"]):
+        found = pa.concat_tables(dataset.read(dataset.shards[0], columns, 100, 700, 64))
+        assert found.column_names == columns
+        assert found.equals(table.select(columns).slice(100, 600))
+
+
+def test_an_arrow_stream_is_told(tmp_path: Path) -> None:
+    with ipc.new_stream(str(tmp_path / "a.arrow"), TABLE.schema) as writer:
+        writer.write_table(TABLE)
+    with pytest.raises(ShardError, match=r"a\.arrow: it is an Arrow IPC stream; allowed: the IPC file format"):
+        open_dataset([str(tmp_path)])
 
 
 def test_csv_that_turns_into_text_later(tmp_path: Path) -> None:
