@@ -165,5 +165,5 @@ def _alignment(plan: Plan) -> list[dict[str, Any]]:
             "duplicates": plan.config.duplicates,
             "partitions": pairing.partitions,
         }
-        for pairing in plan.pairings
+        for pairing in (*plan.pairings, *plan.across)
     ]

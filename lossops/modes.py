@@ -37,6 +37,8 @@ def replanned(pairing: Pairing, failed: Mode, why: str) -> Pairing:
         failed: its mode.
         why: what did not hold.
     """
+    if pairing.baseline is not None:
+        return replace(pairing, mode="spill")
     return chosen(pairing, {failed: why})
 
 

@@ -27,9 +27,10 @@ from lossops.tasks import (
     Task,
 )
 
-__all__ = ["HELD_OUT", "PLACE", "SEARCHED", "Budget", "Mode", "Pairing", "Subset", "shard_id"]
+__all__ = ["HELD_OUT", "IN_ORDER", "PLACE", "SEARCHED", "Budget", "Mode", "Pairing", "Subset", "shard_id"]
 
 Mode = Literal["same", "position", "shard", "broadcast", "merge", "spill"]
+IN_ORDER = frozenset[Mode](("same", "position"))  # modes in which predictions lie in the order of the labels
 
 _BATCH_VALUES = 1 << 21  # numbers a worker holds of one column at a time: 16 MiB
 _BATCH_ROWS = 1 << 18

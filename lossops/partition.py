@@ -180,35 +180,42 @@ def _aligned(pairing: Pairing, piece: Piece, index: LabelIndex | None, tally: _T
         return (_look_up(pairing, table, index, tally) for table in predictions)
     if pairing.mode == "same":
         return ({"predictions": table, "labels": table} for table in predictions)
-    if pairing.baseline is not None:
-        labels = watch.each("decode", _read(pairing, "labels", piece.labels[0]))
-        others = watch.each("decode", _read(pairing, "baseline", piece.baseline[0]))
-        return (
-            dict(zip(pairing.sides, tables, strict=True)) for tables in zip(predictions, labels, others, strict=True)
-        )
     with watch.during("keys"):
-        alike = _keys_alike(pairing, piece)
-    columns = pairing.columns("labels") if alike else pairing.read_columns("labels")
-    labels = watch.each("decode", _read(pairing, "labels", piece.labels[0], columns))
+        told = _sides_told(pairing, piece)
+    others = [side for side in pairing.sides if side != "predictions"]
+    tables = [
+        watch.each("decode", _read(pairing, side, _run_of(piece, side), leave_key=side in told)) for side in others
+    ]
+    sides: tuple[Side, ...] = ("predictions", *others)
     return (
-        _by_position(pairing, table, other, tally, alike=alike)
-        for table, other in zip(predictions, labels, strict=True)
+        _by_position(pairing, dict(zip(sides, batch, strict=True)), told, tally)
+        for batch in zip(predictions, *tables, strict=True)
     )
 
 
-def _keys_alike(pairing: Pairing, piece: Piece) -> bool:
-    """Whether the keys of both sides are known to be equal from how they are stored, so that one side tells them."""
-    run, other = piece.predictions[0], piece.labels[0]
-    needed = set(pairing.key) & set(pairing.columns("labels"))
-    if not pairing.key or needed or run.rows < _FEWEST_ALIKE:
-        return False
-    return stored_alike((run.shard, other.shard), pairing.key, run.start, run.stop)
+def _run_of(piece: Piece, side: Side) -> Run:
+    runs = {"predictions": piece.predictions, "labels": piece.labels, "baseline": piece.baseline}
+    return runs[side][0]
 
 
-def _read(pairing: Pairing, side: Side, run: Run, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Yield the rows of a run in batches, with all columns that pairing and scoring need unless some are named."""
+def _sides_told(pairing: Pairing, piece: Piece) -> frozenset[Side]:
+    """The sides whose keys are known from how they are stored to be those of the predictions, which are read."""
+    run = piece.predictions[0]
+    if not pairing.key or run.rows < _FEWEST_ALIKE:
+        return frozenset()
+    return frozenset(
+        side
+        for side in pairing.sides
+        if side != "predictions"
+        and set(pairing.key).isdisjoint(pairing.columns(side))
+        and stored_alike((run.shard, _run_of(piece, side).shard), pairing.key, run.start, run.stop)
+    )
+
+
+def _read(pairing: Pairing, side: Side, run: Run, *, leave_key: bool = False) -> Iterator[pa.Table]:
+    """Yield the rows of a run in batches, with all columns that pairing and scoring need, or only those of scoring."""
     rows, text = 0, pairing.text_columns(side)
-    columns = pairing.read_columns(side) if columns is None else columns
+    columns = pairing.columns(side) if leave_key else pairing.read_columns(side)
     for table in pairing.side(side).read(run.shard, columns, run.start, run.stop, pairing.batch_rows, text):
         start = run.start + rows
         rows += table.num_rows
@@ -235,34 +242,30 @@ def _looked_up(pairing: Pairing, predictions: pa.Table, index: LabelIndex, tally
     return {"predictions": kept, "labels": found.labels}
 
 
-def _by_position(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally, *, alike: bool) -> Tables:
+def _by_position(pairing: Pairing, tables: Tables, told: frozenset[Side], tally: _Tally) -> Tables:
     with tally.watch.during("keys"):
-        return _paired(pairing, predictions, labels, tally, alike=alike)
+        return _paired(pairing, tables, told, tally)
 
 
-def _paired(pairing: Pairing, predictions: pa.Table, labels: pa.Table, tally: _Tally, *, alike: bool) -> Tables:
-    mine = [predictions[name] for name in pairing.key]
-    theirs = mine if alike else [labels[name] for name in pairing.key]
-    values, other_values = ordered_values(mine), ordered_values(theirs)
-    if values is not None and other_values is not None:
-        tally.holds = tally.holds and np.array_equal(values, other_values)
-        _follow(values, tally)
-    elif pairing.key:
-        keys = read_keys(mine)
-        others = keys if alike else read_keys(theirs)
-        _compare(keys, others, tally)
-        if keys.null.any():
-            known = pa.array(~keys.null)
-            for side in SIDES:
-                tally.unaligned[side]["null_key"] += int(np.count_nonzero(keys.null))
-            predictions, labels = predictions.filter(known), labels.filter(known)
-    return {"predictions": predictions, "labels": labels}
-
-
-def _compare(keys: Keys, others: Keys, tally: _Tally) -> None:
-    """Note whether two batches hold the same keys in ascending order, which proves that no key occurs twice."""
-    tally.holds = tally.holds and keys.same(others)
+def _paired(pairing: Pairing, tables: Tables, told: frozenset[Side], tally: _Tally) -> Tables:
+    """Note whether batches hold the same keys in ascending order, which proves that no key occurs twice."""
+    if not pairing.key:
+        return tables
+    columns = [[table[name] for name in pairing.key] for side, table in tables.items() if side not in told]
+    values = [found for own in columns if (found := ordered_values(own)) is not None]
+    if len(values) == len(columns):
+        tally.holds = tally.holds and all(np.array_equal(values[0], others) for others in values[1:])
+        _follow(values[0], tally)
+        return tables
+    keys, *rest = [read_keys(own) for own in columns]
+    tally.holds = tally.holds and all(keys.same(others) for others in rest)
     _follow(keys.high.view(np.int64)[~keys.null], tally)
+    if not keys.null.any():
+        return tables
+    for side in SIDES:
+        tally.unaligned[side]["null_key"] += int(np.count_nonzero(keys.null))
+    known = pa.array(~keys.null)
+    return {side: table.filter(known) for side, table in tables.items()}
 
 
 def _follow(values: npt.NDArray[np.int64], tally: _Tally) -> None:

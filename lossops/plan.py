@@ -17,7 +17,7 @@ from lossops.errors import InputChanged, InputError, ShardError
 from lossops.losses import BoundLoss
 from lossops.memory import default_limit, keep_freed_memory
 from lossops.modes import check_positions, chosen
-from lossops.pairing import Budget, Pairing
+from lossops.pairing import IN_ORDER, Budget, Pairing
 from lossops.report import check_output
 from lossops.slices import OVERALL
 from lossops.tasks import (
@@ -165,7 +165,7 @@ def _beside(config: RunConfig, mine: Pairing, theirs: Pairing, baseline: Sequenc
         order["baseline"] = theirs.order["predictions"]
     return replace(
         mine,
-        mode="spill" if config.key else "position",
+        mode="position" if not config.key or {mine.mode, theirs.mode} <= IN_ORDER else "spill",
         why=(),
         order=order,
         tasks=tasks,

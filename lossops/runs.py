@@ -7,12 +7,14 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from lossops.attempts import Attempt, Scored, ShardRecord, Workers
 from lossops.checkpoint import Store, work_folder
 from lossops.discovery import Discovered, discover
 from lossops.errors import InputChanged, ShardError
 from lossops.ledger import Entry
+from lossops.pairing import IN_ORDER, Mode, Pairing
 from lossops.plan import Plan, check_pins, make_plan
 from lossops.progress import Log, Progress, Watch
 from lossops.state import State, Total
@@ -74,14 +76,28 @@ def _score(workers: Workers, plan: Plan, store: Store, watch: Watch) -> Scores:
     done = [Attempt(workers, plan, number, watch, store, work, run_id).run() for number in range(len(plan.pairings))]
     total = Total(len(plan.pairings[0].slices))
     stages: Counter[str] = Counter({"listing": plan.seconds})
-    for one in (*done, *_compared(workers, plan, store, watch.log, work, run_id)):
+    modes = {one.pairing.predictions.paths: one.pairing.mode for one in done}
+    pairings = []
+    for one in chain(done, _compared(workers, _as_it_went(plan, modes), store, watch.log, work, run_id)):
         total.add(one.state)
         stages.update(one.stages)
-    ended = replace(plan, pairings=tuple(one.pairing for one in done))
+        pairings.append(one.pairing)
+    ended = replace(plan, pairings=tuple(pairings[: len(done)]), across=tuple(pairings[len(done) :]))
     ledger = tuple(entry for one in done for entry in one.ledger)
     shards = tuple(dict.fromkeys(record for one in done for record in one.shards))
     found = discover(workers, ended, store, watch.log, work, run_id)
     return Scores(ended, total.state(), ledger, shards, watch.reused, tuple(found), stages)
+
+
+def _as_it_went(plan: Plan, modes: Mapping[tuple[str, ...], Mode]) -> Plan:
+    """The same plan, where nothing that turned out to be in another order than its labels is compared by position."""
+
+    def held(pairing: Pairing) -> bool:
+        sides = (pairing.side(side) for side in pairing.sides if side != "labels")
+        return not pairing.key or {modes[side.paths] for side in sides} <= IN_ORDER
+
+    across = (one if held(one) else replace(one, mode="spill") for one in plan.across)
+    return replace(plan, across=tuple(across))
 
 
 def _compared(workers: Workers, plan: Plan, store: Store, log: Log, work: str, run_id: str) -> Iterator[Scored]:

@@ -129,6 +129,41 @@ def test_by_position(frame: pd.DataFrame, tmp_path: Path) -> None:
     assert report.comparisons.equals(keyed.comparisons)
 
 
+def paired_by(report: Report) -> list[str]:
+    return [one["mode"] for one in report.run["alignment"]]
+
+
+@pytest.mark.parametrize("without", [0, 7])
+def test_by_position_with_a_key(without: int, frame: pd.DataFrame, tmp_path: Path) -> None:
+    """Where all three lie in the order of one key, nothing goes through files; rows without a key are left out."""
+    ordered = frame.sort_values("id").astype({"id": "Int64"})
+    ordered.loc[ordered["id"] < without, "id"] = None
+    shuffled = ordered.sample(frac=1, random_state=4)
+    spilled = compared(tmp_path / "spilled", ordered, shuffled, ordered)
+    report = compared(tmp_path / "ordered", ordered, ordered.copy(), ordered, shards=4)
+    assert paired_by(spilled)[2] == "spill"
+    assert paired_by(report) == ["position"] * 3
+    assert report.comparisons.equals(spilled.comparisons)
+    assert (
+        score_table(report.comparisons, {"loss": "mean_absolute_error", "slice": "overall"})["rows"] == ROWS - without
+    )
+
+
+@pytest.mark.parametrize("side", ["mine", "theirs"])
+@pytest.mark.parametrize("change", ["swapped", "repeated"])
+def test_positions_that_do_not_hold(side: str, change: str, frame: pd.DataFrame, tmp_path: Path) -> None:
+    """The first rows agree, so that positions are tried; the last ones do not."""
+    ordered = frame.sort_values("id", ignore_index=True)
+    odd = ordered.copy()
+    odd.loc[ROWS - 2 :, "id"] = {"swapped": [ROWS - 1, ROWS - 2], "repeated": [ROWS - 2, ROWS - 2]}[change]
+    mine, theirs = (odd if name == side else ordered.copy() for name in ("mine", "theirs"))
+    report = compared(tmp_path / "tried", ordered, mine, theirs, shards=4)
+    expected = compared(tmp_path / "spilled", ordered.sample(frac=1, random_state=5), mine, theirs)
+    assert paired_by(report)[2] == paired_by(expected)[2] == "spill"
+    assert report.comparisons.equals(expected.comparisons)
+    assert report.losses.equals(expected.losses)
+
+
 def test_by_position_needs_equal_shards(frame: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"key: without a key rows pair by shard and position, but .*allowed: set key"):
         compared(tmp_path, frame, frame.copy(), frame.head(10), key=None, shards=4)
