@@ -108,13 +108,14 @@ class _Merged:
         self.rows.update(outcome.rows)
         for side, reasons in outcome.unaligned.items():
             self.unaligned[side].update(reasons)
-        for run in work.predictions[:1] if isinstance(work, Piece) else ():
-            self.seconds["predictions", run.number] += outcome.seconds  # type: ignore[assignment]
+        runs = work.predictions if isinstance(work, Piece) else ()
+        for run in runs:
+            share = run.rows / max(sum(one.rows for one in runs), 1)
+            self.seconds["predictions", run.number] += share * outcome.seconds  # type: ignore[assignment]
         self.holds = self.holds and outcome.positions_hold
         self.checksums.update(outcome.checksums)
         self.watch.seconds.update(outcome.stages)
-        if outcome.keys is not None:
-            self.ranges.append(outcome.keys)
+        self.ranges.extend(outcome.keys)
         if outcome.hashes is not None:
             self.hashes.append(outcome.hashes)
         if outcome.seen is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
@@ -58,7 +58,7 @@ class Outcome:
         seconds: time it took.
         seen: which labels were asked for, where they are looked up.
         positions_hold: whether every key equalled its partner's, in ascending order, where rows pair by position.
-        keys: the range of those keys.
+        keys: the range of those keys in each run.
         hashes: uint64, increasing: a hash of every key of both sides, where shards are joined with shards.
         checksums: for each side the sum of its hashed keys, where rows went through files.
         stages: seconds by stage of work, see `lossops.stages`.
@@ -70,7 +70,7 @@ class Outcome:
     seconds: float
     seen: Seen | None = None
     positions_hold: bool = True
-    keys: KeyRange | None = None
+    keys: tuple[KeyRange, ...] = ()
     hashes: npt.NDArray[np.uint64] | None = None
     checksums: Mapping[Side, int] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)
@@ -100,13 +100,9 @@ class _Tally:
     unaligned: dict[Side, Counter[str]] = field(default_factory=lambda: {side: Counter() for side in SIDES})
     seen: Seen | None = None
     holds: bool = True
-    first: int | None = None
-    last: int | None = None
+    keys: list[KeyRange] = field(default_factory=list)
+    begins: bool = True
     watch: Stopwatch = field(default_factory=Stopwatch)
-
-    @property
-    def keys(self) -> KeyRange | None:
-        return None if self.first is None or self.last is None else KeyRange(self.first, self.last)
 
 
 def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Outcome:
@@ -126,13 +122,13 @@ def score_piece(pairing: Pairing, piece: Piece, index: LabelIndex | None) -> Out
         return _score_closed(pairing, piece, begun)
     tally = _Tally(seen=index.none_seen() if index else None)
     batches = _while_it_holds(_aligned(pairing, piece, index, tally), tally)
-    state = _scored(pairing, batches, tally.watch)
+    state = _scored(pairing, _gathered(batches, pairing.batch_rows), tally.watch)
     rows = sum(run.rows for run in piece.predictions)
     counted: dict[Side, int] = {"predictions": rows} if index else {"predictions": rows, "labels": rows}
     seen = None if tally.seen is None else tally.seen.settled()
     seconds = time.perf_counter() - begun
     stages = tally.watch.seconds
-    return Outcome(state, counted, tally.unaligned, seconds, seen, tally.holds, tally.keys, stages=stages)
+    return Outcome(state, counted, tally.unaligned, seconds, seen, tally.holds, tuple(tally.keys), stages=stages)
 
 
 def _scored(pairing: Pairing, batches: Iterable[Tables], watch: Stopwatch) -> State:
@@ -165,6 +161,21 @@ def _together(batches: Sequence[Tables]) -> Tables:
     }
 
 
+def _gathered(batches: Iterable[Tables], rows: int) -> Iterator[Tables]:
+    """Yield batches, with small ones that follow each other as one of at most so many rows."""
+    waiting: list[Tables] = []
+    count = 0
+    for tables in batches:
+        own = tables["predictions"].num_rows
+        if waiting and count + own > rows:
+            yield waiting[0] if len(waiting) == 1 else _together(waiting)
+            waiting, count = [], 0
+        waiting.append(tables)
+        count += own
+    if waiting:
+        yield waiting[0] if len(waiting) == 1 else _together(waiting)
+
+
 def _while_it_holds(batches: Iterable[Tables], tally: _Tally) -> Iterator[Tables]:
     """Yield batches up to the first that shows that rows do not pair by position."""
     for tables in batches:
@@ -174,6 +185,15 @@ def _while_it_holds(batches: Iterable[Tables], tally: _Tally) -> Iterator[Tables
 
 
 def _aligned(pairing: Pairing, piece: Piece, index: LabelIndex | None, tally: _Tally) -> Iterator[Tables]:
+    for place in range(len(piece.predictions)):
+        tally.begins = True
+        one = slice(place, place + 1)
+        run = replace(piece, predictions=piece.predictions[one], labels=piece.labels[one], baseline=piece.baseline[one])
+        yield from _aligned_run(pairing, run, index, tally)
+
+
+def _aligned_run(pairing: Pairing, piece: Piece, index: LabelIndex | None, tally: _Tally) -> Iterator[Tables]:
+    """Yield the batches of a piece of one run a side."""
     watch = tally.watch
     predictions = watch.each("decode", _read(pairing, "predictions", piece.predictions[0]))
     if index is not None:
@@ -269,12 +289,14 @@ def _paired(pairing: Pairing, tables: Tables, told: frozenset[Side], tally: _Tal
 
 
 def _follow(values: npt.NDArray[np.int64], tally: _Tally) -> None:
-    """Note whether keys are ascending and distinct, also after those before."""
-    follows = tally.last is None or not len(values) or int(values[0]) > tally.last
-    tally.holds = tally.holds and follows and strictly_increasing(values)
-    if len(values):
-        tally.first = int(values[0]) if tally.first is None else tally.first
-        tally.last = int(values[-1])
+    """Note whether keys are ascending and distinct, also after those of the run before them."""
+    if not len(values):
+        return
+    first, last = int(values[0]), int(values[-1])
+    before = None if tally.begins else tally.keys.pop()
+    tally.holds = tally.holds and (before is None or first > before.last) and strictly_increasing(values)
+    tally.keys.append(KeyRange(first if before is None else before.first, last))
+    tally.begins = False
 
 
 @dataclass(frozen=True)

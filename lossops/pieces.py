@@ -1,13 +1,15 @@
 """Pieces of work: which rows of which shards are read together.
 
 How a dataset is cut depends on each shard alone, so that a new shard leaves the pieces of the others, and what is
-stored of them, as they are.
+stored of them, as they are. Where small shards are many, several are one piece; a new one changes those beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from lossops.data.dataset import Dataset, Shard
 from lossops.data.formats import Bounds
@@ -16,6 +18,10 @@ __all__ = ["Bucket", "Piece", "Run", "by_position", "key_bounds", "key_intervals
 
 _SMALLEST_RUN, _LARGEST_RUN = 1 << 20, 1 << 20
 _RUNS_A_SHARD = 4
+_MANY_SHARDS = 256  # from which on small ones are put together, because each piece costs some milliseconds
+_SMALL_PIECE = 1 << 18  # rows
+_SMALL_SHARDS = 64  # that are one piece, on average at most
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +114,48 @@ def by_position(predictions: Dataset, labels: Dataset | None, baseline: Dataset 
     def beside(run: Run, other: Dataset | None) -> tuple[Run, ...]:
         return () if other is None else (replace(run, shard=other.shards[run.number]),)
 
-    return tuple(Piece((run,), beside(run, labels), baseline=beside(run, baseline)) for run in runs_of(predictions))
+    def piece(runs: Sequence[Run]) -> Piece:
+        others = (tuple(one for run in runs for one in beside(run, other)) for other in (labels, baseline))
+        return Piece(tuple(runs), next(others), baseline=next(others))
+
+    return tuple(map(piece, _bundles(list(runs_of(predictions)), lambda run: (run.shard, run.rows))))
 
 
 def shard_pairs(predictions: Dataset, labels: Dataset) -> tuple[Piece, ...]:
-    """Return one piece for each pair of shards that is not empty."""
-    pairs = zip(predictions.shards, labels.shards, strict=True)
-    return tuple(
-        Piece((Run(number, left, 0, left.rows),), (Run(number, right, 0, right.rows),))
-        for number, (left, right) in enumerate(pairs)
+    """Return pieces of pairs of shards that are not both empty."""
+    pairs = [
+        (Run(number, left, 0, left.rows), Run(number, right, 0, right.rows))
+        for number, (left, right) in enumerate(zip(predictions.shards, labels.shards, strict=True))
         if left.rows or right.rows
-    )
+    ]
+    bundles = _bundles(pairs, lambda pair: (pair[0].shard, max(run.rows for run in pair)))
+    return tuple(Piece(tuple(left for left, _ in one), tuple(right for _, right in one)) for one in bundles)
+
+
+def _bundles(parts: Sequence[_Part], measured: Callable[[_Part], tuple[Shard, int]]) -> Iterator[list[_Part]]:
+    """Yield parts that are one piece: each by itself, unless there are many small ones.
+
+    Which are put together depends on names, so that a part more or less changes few pieces.
+
+    Args:
+        parts: in order.
+        measured: tells the shard of a part and its rows.
+    """
+    few = len(parts) < _MANY_SHARDS
+    waiting: list[_Part] = []
+    size = 0
+    for part in parts:
+        shard, rows = measured(part)
+        if waiting and size + rows > _SMALL_PIECE:
+            yield waiting
+            waiting, size = [], 0
+        waiting.append(part)
+        size += rows
+        if few or zlib.crc32(shard.path.encode()) % _SMALL_SHARDS == 0:
+            yield waiting
+            waiting, size = [], 0
+    if waiting:
+        yield waiting
 
 
 @dataclass(frozen=True, slots=True)

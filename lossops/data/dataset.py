@@ -21,6 +21,7 @@ __all__ = ["Dataset", "Quarantined", "Shard", "covering", "logical_type", "open_
 
 _FOOTER_THREADS = 16
 _PROBE_ROWS = 1 << 12
+_CODES = pa.dictionary(pa.int32(), pa.string())
 _MOST_UNFOLDED = 1 << 30  # bytes of a row group that is mostly repetition
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # what reads back as the same text: "01" stays text
 
@@ -209,7 +210,7 @@ class Dataset:
             columns: which columns, in this order.
             start, stop: row range in the shard.
             rows: rows in a table.
-            categories: columns of text that should come as dictionaries where the format has them.
+            categories: columns of text that should come as dictionaries.
 
         Raises:
             ShardError: the file is damaged.
@@ -266,13 +267,21 @@ class Dataset:
             low, high = max(start - at, 0), min(stop - at, batch.num_rows)
             at += batch.num_rows
             if low < high:
-                yield self._complete(batch.slice(low, high - low), columns, partition)
+                yield self._complete(batch.slice(low, high - low), columns, partition, texts)
 
-    def _complete(self, batch: pa.RecordBatch, columns: Sequence[str], partition: dict[str, str | None]) -> pa.Table:
+    def _complete(
+        self,
+        batch: pa.RecordBatch,
+        columns: Sequence[str],
+        partition: dict[str, str | None],
+        categories: Sequence[str],
+    ) -> pa.Table:
         return pa.table(
             {
                 name: self._constant(name, partition[name], batch.num_rows)
                 if name in partition
+                else _coded(batch.column(name))
+                if name in categories
                 else self._typed(name, batch.column(name))
                 for name in columns
             }
@@ -283,8 +292,18 @@ class Dataset:
         return pa.repeat(pa.scalar(value, pa.string()).cast(kind), rows)
 
     def _typed(self, name: str, column: pa.Array) -> pa.Array:
-        # A shard in which every value is missing may store the column without a type.
-        return column.cast(self.schema.field(name).type) if types.is_null(column.type) else column
+        # Shards may store text as codes or not, and a column without a value may have no type.
+        kind = self.schema.field(name).type
+        return column if column.type == kind else column.cast(kind)
+
+
+def _coded(column: pa.Array) -> pa.DictionaryArray:
+    """Return a column of text as a dictionary of one type, however a shard stores it."""
+    if not types.is_dictionary(column.type):
+        return column.cast(pa.string()).dictionary_encode()
+    if column.type == _CODES:
+        return column
+    return pa.DictionaryArray.from_arrays(column.indices.cast(_CODES.index_type), column.dictionary.cast(pa.string()))
 
 
 def _check_unchanged(shard: Shard) -> None:
@@ -497,8 +516,10 @@ def _joint(one: pa.Field, other: pa.Field, *, stated: bool) -> pa.Field | None:
         one, other: the fields.
         stated: whether files say of what type their columns are, instead of what they hold.
     """
-    if types.is_null(other.type) or logical_type(one.type) == logical_type(other.type):
+    if types.is_null(other.type) or one.type == other.type:
         return one
+    if logical_type(one.type) == logical_type(other.type):
+        return one.with_type(logical_type(one.type))
     if types.is_null(one.type):
         return other
     reals = [field for field in (one, other) if types.is_float64(field.type)]

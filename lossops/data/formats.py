@@ -150,22 +150,18 @@ class _Parquet:
         except OSError as error:
             if not self._categories or "Not yet implemented" not in str(error):
                 raise
-            yield from self._encoded(columns, first, last, rows, given)
+            yield from self._as_text(columns, first, last, rows, given)
 
-    def _encoded(
+    def _as_text(
         self, columns: Sequence[str], first: int, last: int, rows: int, given: int
     ) -> Iterator[pa.RecordBatch]:
-        """Go on after some rows where text is stored in a way of which Arrow makes no dictionaries by itself."""
+        """Go on after some rows where text is stored in a way of which Arrow makes no dictionaries."""
         file = self._opened(metadata=self._file.metadata)
         for batch in _batches_of(file, columns, first, last, rows):
             passed = min(given, batch.num_rows)
             given -= passed
-            rest = _plain(batch.slice(passed))
-            for name in {*self._categories} & {*columns}:
-                place = rest.schema.get_field_index(name)
-                rest = rest.set_column(place, name, rest.column(place).dictionary_encode())
-            if rest.num_rows:
-                yield rest
+            if passed < batch.num_rows:
+                yield _plain(batch.slice(passed))
 
 
 def _batches_of(
@@ -322,7 +318,7 @@ def open_reader(
 
     Args:
         storage, path: where the file is.
-        categories: columns of text that should come as dictionaries where the format has them.
+        categories: columns of text that may come as dictionaries where the format has them.
         schema: the columns, where they are known; a format that does not say of what type they are reads them as such.
 
     Raises:

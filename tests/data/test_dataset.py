@@ -144,7 +144,7 @@ def test_text_in_every_encoding(encoding: str, tmp_path: Path) -> None:
     assert texts == words["w"].to_pylist()[10:890]
     assert [row for table in found for row in table["i"].to_pylist()] == list(range(10, 890))
     for given in (0, 250, 310):
-        rest = pa.Table.from_batches(_Parquet(LocalFileSystem(), path, ["w"])._encoded(["w"], 0, 4, 300, given))
+        rest = pa.Table.from_batches(_Parquet(LocalFileSystem(), path, ["w"])._as_text(["w"], 0, 4, 300, given))
         assert rest["w"].cast(pa.string()).to_pylist() == words["w"].to_pylist()[given:]
 
 
