@@ -115,12 +115,17 @@ class Results:
             self._hidden[cell] = self._find_hidden(cell, {place for found in parents for place in found})
         return self._hidden[cell]
 
-    def shown(self, cell: Cell, number: int) -> npt.NDArray[np.bool_]:
-        """Which groups of a slice are not hidden, bool [groups]."""
+    def why_hidden(self, cell: Cell, number: int) -> pa.Array:
+        """Why each group of a slice is hidden, as text; null where it is not."""
         keys, hidden = self.scores.state.tables[number].keys, self.hidden(cell)
         if not hidden:
-            return np.ones(len(keys), dtype=np.bool_)
-        return np.array([(number, key) not in hidden for key in keys], dtype=np.bool_)
+            return pa.nulls(len(keys), pa.string())
+        return pa.array([hidden.get((number, key)) for key in keys], pa.string())
+
+    def shown(self, cell: Cell, number: int) -> npt.NDArray[np.bool_]:
+        """Which groups of a slice are not hidden, bool [groups]."""
+        shown: npt.NDArray[np.bool_] = self.why_hidden(cell, number).is_null().to_numpy(zero_copy_only=False)
+        return shown
 
     def _find_hidden(self, cell: Cell, small: set[Place]) -> Mapping[Place, str]:
         limit = self.plan.config.min_rows

@@ -54,8 +54,6 @@ def _contrast_rows(results: Results, task: Task, against: str) -> Iterator[Row]:
 def _contrasts_at_once(results: Results, task: Task, against: str, schema: pa.Schema) -> pa.Table | None:
     """Return the rows of one loss; None where that does not go."""
     cell, parts = results.cell(task.cell), []
-    if results.hidden(task.cell):
-        return None
     for number, chosen in enumerate(results.slices):
         if not chosen.axes:  # overall is not compared with itself
             continue
@@ -64,10 +62,12 @@ def _contrasts_at_once(results: Results, task: Task, against: str, schema: pa.Sc
         if found is None:
             return None
         columns, rows = found
-        shown = places if len(rows) == len(order) else places.take(pa.array(rows))
+        own = places if len(rows) == len(order) else places.take(pa.array(rows))
         head = {"model": task.model, "loss": task.name, "against": against}
-        named = dict(zip(shown.column_names, shown.columns, strict=True))
-        parts.append(table_of(schema, len(rows), {**head, **named, **columns}))
+        named = dict(zip(own.column_names, own.columns, strict=True))
+        part = table_of(schema, len(rows), {**head, **named, **columns})
+        shown = results.shown(task.cell, number)[order[rows]]
+        parts.append(part if shown.all() else part.filter(pa.array(shown)))
     whole = pa.concat_tables([schema.empty_table(), *parts])
     p_values = adjusted_array(whole["p_value"].cast(pa.float64()).to_numpy())
     place = schema.get_field_index("p_adjusted")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lossops.histograms import edges
 from lossops.measures import BoundMeasure
@@ -36,7 +37,7 @@ def loss_table(results: Results, schema: pa.Schema) -> pa.Table:
 
 def _loss_columns(results: Results, task: Task, number: int, schema: pa.Schema) -> pa.Table | None:
     """Return the rows of one slice at once; None where that does not go."""
-    if isinstance(task.loss, BoundMeasure) or results.hidden(task.cell):
+    if isinstance(task.loss, BoundMeasure):
         return None
     cell, (order, places) = results.cell(task.cell), results.places(number)
     found = summary_columns(cell, number, order)
@@ -47,7 +48,10 @@ def _loss_columns(results: Results, task: Task, number: int, schema: pa.Schema) 
     numbers = {**found, **{name: pa.array(values[order], from_pandas=True) for name, values in tails}}
     head = {"model": task.model, "loss": task.name, "kind": "loss"}
     named = dict(zip(places.column_names, places.columns, strict=True))
-    return table_of(schema, len(order), {**head, **named, **numbers})
+    why = results.why_hidden(task.cell, number).take(pa.array(order))
+    if why.null_count < len(why):
+        numbers = {name: pc.if_else(pc.is_null(why), values, None) for name, values in numbers.items()}
+    return table_of(schema, len(order), {**head, **named, **numbers, "hidden": why})
 
 
 def _loss_rows(results: Results, task: Task, number: int) -> Iterator[Row]:
