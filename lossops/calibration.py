@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from lossops.kernels.accumulate import SCORED
+import numpy as np
+import numpy.typing as npt
+
+from lossops.kernels.accumulate import INFINITE, SCORED
 from lossops.reliability import Reliability
+from lossops.rounding import Doubled, rounded_quotient, value_of
 from lossops.samples import ONE, Exact, Sample, UnitValues, exact_sum
-from lossops.statistics import reach
+from lossops.statistics import Plain, reach, reaches
+from lossops.sums import Sums
 
-__all__ = ["Calibration", "calibrations"]
+__all__ = ["Calibration", "PlainCalibrations", "calibrations"]
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Truths = npt.NDArray[np.bool_]
+_MOST_SHIFT = 350  # powers of two between sums that are subtracted, which stay within float64
 
 
 @dataclass(frozen=True)
@@ -98,8 +110,137 @@ def _interval(
         return None
     spread = mean * (1 - mean)
     # Where every label is the same there is no standard error to go by: as many as there are rows, or units.
-    size = spread / error**2 if error > 0 and spread > 0 else sample.size
-    squared = reach(freedom, confidence) ** 2
+    size = spread / (error * error) if error > 0 and spread > 0 else sample.size
+    squared = reach(freedom, confidence) * reach(freedom, confidence)
     centre = (mean + squared / (2 * size)) / (1 + squared / size)
     width = math.sqrt(squared * (spread + squared / (4 * size)) / size) / (1 + squared / size)
     return (0.0 if mean == 0 else max(centre - width, 0.0)), (1.0 if mean == 1 else min(centre + width, 1.0))
+
+
+class PlainCalibrations:
+    """What `calibrations` gives, of rows that are independent and count 1 each, for all entries at once.
+
+    The entries are all rows of each group that has one, and then those of the bins.
+
+    Args:
+        found: the sums.
+        groups: number of groups of the slice.
+        confidence: level of the intervals.
+
+    Attributes:
+        groups: int64 [entries], the group of each.
+        bins: int64 [entries], its bin; -1 for all rows of the group.
+        there: bool [entries], whether it has a row.
+    """
+
+    def __init__(self, found: Reliability, groups: int, confidence: float) -> None:
+        self._found, self._whole, self._confidence = found, found.whole(groups), confidence
+        parts = (self._whole, found)
+        self.groups = np.concatenate([part.groups for part in parts])
+        self.bins = np.concatenate([np.full(len(self._whole.groups), -1), found.numbers])
+        self._sums = Sums.joined([part.sums for part in parts])
+        counts = self._sums.counts
+        self.there: Truths = (counts[:, SCORED] > 0) & (counts[:, INFINITE] == 0)
+
+    def exact(self, entry: int) -> Calibration | None:
+        """The calibration of one entry, computed with integers."""
+        before = len(self._whole.groups)
+        part, place = (self._whole, entry) if entry < before else (self._found, entry - before)
+        sample = Sample.of(part.sums, place)
+        if sample is None:
+            return None
+        rows, prediction = int(part.sums.counts[place, SCORED]), exact_sum(*part.prediction(place))
+        if entry >= before:
+            gap = abs(prediction - sample.firsts["x"])
+            return _calibration(int(self.bins[entry]), rows, sample, prediction, gap, None, self._confidence)
+        start, stop = np.searchsorted(self._found.groups, [self.groups[entry], self.groups[entry] + 1]).tolist()
+        gap = sum((self._exact_gap(own) for own in range(start, stop)), Exact(0))
+        return _calibration(None, rows, sample, prediction, gap, None, self._confidence)
+
+    def _exact_gap(self, place: int) -> Exact:
+        sample = Sample.of(self._found.sums, place)
+        return Exact(0) if sample is None else abs(exact_sum(*self._found.prediction(place)) - sample.firsts["x"])
+
+    @cached_property
+    def _plain(self) -> Plain | None:
+        return Plain.of(self._sums)
+
+    def numbers(self) -> tuple[Mapping[str, npt.NDArray[np.generic]], Truths] | None:
+        """Return the attributes of `Calibration` by name, masked where None, and of which entries they are sure.
+
+        None where rows have weights.
+        """
+        plain = self._plain
+        if plain is None:
+            return None
+        with np.errstate(all="ignore"):
+            prediction, label, power, usable = self._over_one_power(plain)
+            n = Doubled.of(plain.rows)
+            gap, gap_usable = self._gaps(prediction, label, power, usable)
+            nothing = (prediction.high == 0.0) & (prediction.error == 0.0)
+            mean_prediction, sure = rounded_quotient(prediction, n, power)
+            mean_label, label_sure = plain.mean
+            ratio, ratio_sure = rounded_quotient(prediction, label)
+            error, error_sure = rounded_quotient(gap, n, power)
+            variance, variance_sure = plain.mean_variance
+            low, high = _plain_intervals(mean_label, np.sqrt(variance), plain.rows, self._confidence)
+        numbers: dict[str, npt.NDArray[np.generic]] = {
+            "bin": np.ma.array(self.bins, mask=self.bins < 0),
+            "rows": plain.rows,
+            "weight_sum": plain.rows.astype(np.float64),
+            "mean_prediction": np.where(nothing, 0.0, mean_prediction),
+            "mean_label": mean_label,
+            "ci_low": np.ma.array(low, mask=plain.rows < 2),
+            "ci_high": np.ma.array(high, mask=plain.rows < 2),
+            "ratio": np.ma.array(np.where(nothing, 0.0, ratio), mask=plain.zero),
+            "error": error,
+        }
+        sure = (sure | nothing) & label_sure & (ratio_sure | nothing | plain.zero) & error_sure
+        return numbers, sure & variance_sure & usable & gap_usable
+
+    def _over_one_power(self, plain: Plain) -> tuple[Doubled, Doubled, Integers, Truths]:
+        """Return the sums of probabilities and of labels over the same powers of two, these, and where that goes."""
+        parts = (self._whole, self._found)
+        digits, tops = (
+            np.concatenate(arrays) for arrays in zip(*((one.digits, one.tops) for one in parts), strict=True)
+        )
+        prediction, power = value_of(digits[:, 0], tops[:, 0])
+        power = np.where(prediction.high == 0.0, plain.power, power)
+        shift = np.where(plain.zero, 0, plain.power - power)
+        usable = plain.usable & (np.abs(shift) < _MOST_SHIFT) & (np.abs(power) < _MOST_SHIFT)
+        shift, power = np.where(usable, shift, 0), np.where(usable, power, 0)
+        return prediction, plain.x.scaled(shift), power, usable
+
+    def _gaps(self, prediction: Doubled, label: Doubled, power: Integers, usable: Truths) -> tuple[Doubled, Truths]:
+        """Return how far both sums are apart, of all rows of a group over its bins, and where that holds."""
+        before, groups = len(self._whole.groups), int(self.groups.max(initial=-1)) + 1
+        apart = prediction - label
+        sign = np.where(apart.high < 0.0, -1.0, 1.0)
+        high, low, error = sign * apart.high, sign * apart.low, apart.error.copy()
+        place = np.zeros(groups, dtype=np.int64)
+        place[self.groups[:before]] = np.arange(before)
+        whole = place[self.groups[before:]]
+        shift = power[before:] - power[whole]
+        holds = usable.copy()
+        holds[whole[~usable[before:] | (np.abs(shift) >= _MOST_SHIFT)]] = False
+        moved = Doubled(high[before:], low[before:], error[before:]).scaled(np.clip(shift, -_MOST_SHIFT, _MOST_SHIFT))
+        total = Doubled.of(np.zeros(before))
+        for number in range(self._found.bins):
+            own = np.flatnonzero(self._found.numbers == number)  # at most one of each group
+            at = whole[own]
+            part = Doubled(*(array[at] for array in (total.high, total.low, total.error)))
+            added = part + Doubled(*(array[own] for array in (moved.high, moved.low, moved.error)))
+            total.high[at], total.low[at], total.error[at] = added.high, added.low, added.error
+        high[:before], low[:before], error[:before] = total.high, total.low, total.error
+        return Doubled(high, low, error), holds
+
+
+def _plain_intervals(mean: Floats, error: Floats, rows: Integers, confidence: float) -> tuple[Floats, Floats]:
+    """The ends of `_interval` of many, in the same operations."""
+    spread = mean * (1 - mean)
+    size = np.where((error > 0) & (spread > 0), spread / (error * error), rows)
+    squared = reaches(rows - 1, confidence) * reaches(rows - 1, confidence)
+    centre = (mean + squared / (2 * size)) / (1 + squared / size)
+    width = np.sqrt(squared * (spread + squared / (4 * size)) / size) / (1 + squared / size)
+    low, high = np.maximum(centre - width, 0.0), np.minimum(centre + width, 1.0)
+    return np.where(mean == 0, 0.0, low), np.where(mean == 1, 1.0, high)

@@ -21,7 +21,7 @@ from lossops.report.history import earlier_runs
 from lossops.report.page import render_page
 from lossops.results import (
     Results,
-    calibration_rows,
+    calibration_table,
     comparison_rows,
     contrast_table,
     discovered_rows,
@@ -89,13 +89,13 @@ def publish_scores(scores: Scores, started: datetime) -> Report:
         "comparisons": comparison_rows(results),
         "gates": gates,
         "discovered": discovered_rows(results),
-        "calibration": calibration_rows(results),
         "ledger": map(vars, scores.ledger),
         "shards": map(vars, scores.shards),
     }
     tables = {name: pa.Table.from_pylist(list(found), schema=SCHEMAS[name]) for name, found in rows.items()}
     tables["losses"] = loss_table(results, losses_schema(plan.config.quantiles))
     tables["contrasts"] = contrast_table(results, SCHEMAS["contrasts"])
+    tables["calibration"] = calibration_table(results, SCHEMAS["calibration"])
     tables["hardest"] = hardest_table(results, SCHEMAS["hardest"])
     tables["histograms"] = histogram_table(results, SCHEMAS["histograms"])
     run: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 from scipy import stats
 from sklearn.calibration import calibration_curve
 
+from lossops.calibration import PlainCalibrations, calibrations
 from lossops.evaluation import publish_scores, utc_now
-from lossops.reliability import probability_bins
+from lossops.reliability import Reliability, probability_bins
 from lossops.report import Report
+from lossops.results.blocks import filled
 from tests.datasets import cut, write_shards
 from tests.here import score_here
 
@@ -166,3 +169,40 @@ def test_only_of_probabilities(frame: pd.DataFrame, tmp_path: Path) -> None:
     report = calibrated(tmp_path / "some", frame, losses=losses)
     assert {row["loss"] for row in report.calibration.to_pylist()} == {"brier", "binary_crossentropy"}
     assert calibrated(tmp_path / "none", frame, calibration=0).calibration.num_rows == 0
+
+
+PROBABILITIES: dict[str, Callable[[np.random.Generator, int], npt.NDArray[np.float64]]] = {
+    "uniform": lambda random, size: random.random(size),
+    "certain": lambda random, size: random.integers(0, 2, size).astype(float),
+    "tiny": lambda random, size: 10.0 ** random.uniform(-320, 0, size),
+    "few": lambda random, size: random.choice([0.0, 0.25, 0.5, 1.0], size),
+    "between": lambda random, size: random.uniform(0.5, 0.5 + 1e-15, size),
+}
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("kind", PROBABILITIES)
+def test_at_once_as_one_by_one(kind: str, rows: int, soft: bool) -> None:
+    """Numbers of all entries at once have the bits of those of exact integers; most are not computed twice."""
+    random = np.random.default_rng(rows)
+    groups, size = 500, 500 * rows
+    probabilities = PROBABILITIES[kind](random, size)
+    labels = random.random(size) if soft else (random.random(size) < 0.5).astype(float)
+    reasons = (random.random(size) < 0.1).astype(np.uint8)
+    found = Reliability.of_rows(10, labels, probabilities, None, reasons, random.integers(0, groups, size), None)
+    at_once = PlainCalibrations(found, groups, 0.95)
+    given = at_once.numbers()
+    assert given is not None
+    order = np.lexsort((at_once.bins, at_once.groups))
+    columns, _ = filled(*given, at_once.exact, order[at_once.there[order]])
+    expected = [vars(one) for own in calibrations(found, groups, None, 0.95) for one in own]
+    assert pa.table(columns).to_pylist() == expected
+    assert given[1][at_once.there].mean() > (0.9 if kind == "uniform" else 0.2)
+
+
+def test_weights_are_taken_one_by_one(frame: pd.DataFrame) -> None:
+    labels, probabilities, weights = (frame[name].to_numpy(float) for name in ("y", "p", "w"))
+    groups, reasons = np.zeros(len(frame), dtype=np.int64), np.zeros(len(frame), dtype=np.uint8)
+    found = Reliability.of_rows(10, labels, probabilities, weights, reasons, groups, None)
+    assert PlainCalibrations(found, 1, 0.95).numbers() is None

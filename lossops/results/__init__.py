@@ -3,13 +3,13 @@
 from lossops.results.cells import Results
 from lossops.results.differences import comparison_rows, contrast_table, discovered_rows
 from lossops.results.gating import gate_rows
-from lossops.results.losses import calibration_rows, histogram_table, loss_table
+from lossops.results.losses import calibration_table, histogram_table, loss_table
 from lossops.results.unscored import warnings_of
 from lossops.results.worst_rows import hardest_table
 
 __all__ = [
     "Results",
-    "calibration_rows",
+    "calibration_table",
     "comparison_rows",
     "contrast_table",
     "discovered_rows",

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from lossops.histograms import edges
 from lossops.measures import BoundMeasure
 from lossops.report import quantile_name
-from lossops.results.blocks import summary_columns, table_of
+from lossops.results.blocks import filled, summary_columns, table_of
 from lossops.results.cells import Results, Row, ordered, place_of
 from lossops.runs import Scores
 from lossops.statistics import Summary
 from lossops.tasks import Task
 
-__all__ = ["calibration_rows", "histogram_table", "loss_table"]
+__all__ = ["calibration_table", "histogram_table", "loss_table"]
 
 BINS_TOGETHER = 8  # of histograms.parquet: 8 bins from one power of two to the next
 
@@ -70,17 +70,48 @@ def _loss_rows(results: Results, task: Task, number: int) -> Iterator[Row]:
         yield {**row, **dict(zip(map(quantile_name, levels), tails.get(key, ()), strict=False))}
 
 
-def calibration_rows(results: Results) -> Iterator[Row]:
-    """Yield the rows of calibration.parquet: all rows of a slice, then its bins."""
-    bins = results.plan.config.calibration
+def calibration_table(results: Results, schema: pa.Schema) -> pa.Table:
+    """Return calibration.parquet: all rows of a slice, then its bins."""
+    parts = [schema.empty_table()]
     for task in results.tasks:
-        cell, hidden = results.cell(task.cell), results.hidden(task.cell)
-        for number, chosen in enumerate(results.slices):
-            for key, found in sorted(cell.calibrations(number).items()):
-                place = place_of(task.model, task.name, chosen, key)
-                for one in found if (number, key) not in hidden else ():
-                    low, high = (0.0, 1.0) if one.bin is None else (one.bin / bins, (one.bin + 1) / bins)
-                    yield {**place, "low": low, "high": high, **vars(one)}
+        for number in range(len(results.slices)):
+            part = _calibration_columns(results, task, number, schema)
+            if part is None:
+                part = pa.Table.from_pylist(list(_calibration_rows(results, task, number)), schema=schema)
+            parts.append(part)
+    return pa.concat_tables(parts)
+
+
+def _calibration_columns(results: Results, task: Task, number: int, schema: pa.Schema) -> pa.Table | None:
+    """Return the rows of one slice at once; None where that does not go."""
+    found = results.cell(task.cell).plain_calibrations(number)
+    numbers = None if found is None else found.numbers()
+    if found is None or numbers is None:
+        return None
+    in_order, places = results.places(number)
+    rank = np.empty(len(in_order), dtype=np.int64)
+    rank[in_order] = np.arange(len(in_order))
+    ranks, shown = rank[found.groups], results.shown(task.cell, number)[found.groups]
+    order = np.lexsort((found.bins, ranks))
+    order = order[(found.there & shown)[order]]
+    columns, _ = filled(*numbers, found.exact, order)
+    bins, count = found.bins[order], results.plan.config.calibration
+    ends = np.where(bins < 0, 0.0, bins / count), np.where(bins < 0, 1.0, (bins + 1) / count)
+    named = places.take(pa.array(ranks[order]))
+    head = {"model": task.model, "loss": task.name, "low": pa.array(ends[0]), "high": pa.array(ends[1])}
+    return table_of(
+        schema, len(order), {**head, **dict(zip(named.column_names, named.columns, strict=True)), **columns}
+    )
+
+
+def _calibration_rows(results: Results, task: Task, number: int) -> Iterator[Row]:
+    bins, chosen = results.plan.config.calibration, results.slices[number]
+    cell, hidden = results.cell(task.cell), results.hidden(task.cell)
+    for key, found in sorted(cell.calibrations(number).items()):
+        place = place_of(task.model, task.name, chosen, key)
+        for one in found if (number, key) not in hidden else ():
+            low, high = (0.0, 1.0) if one.bin is None else (one.bin / bins, (one.bin + 1) / bins)
+            yield {**place, "low": low, "high": high, **vars(one)}
 
 
 def histogram_table(results: Results, schema: pa.Schema) -> pa.Table:
