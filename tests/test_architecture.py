@@ -52,6 +52,7 @@ THIRD_PARTY = {
     "kernels": {"numpy", "numba", "llvmlite", "scipy"},
     "losses": {"numpy"},
     "bins": {"numpy"},
+    "calibration": {"numpy"},
     "units": {"numpy"},
     "histograms": {"numpy"},
     "hardest": {"numpy"},

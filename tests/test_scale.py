@@ -40,7 +40,8 @@ def many(dataset: Dataset, shards: int) -> Dataset:
 
 def simulate(folder: Path, shards: int) -> None:
     """Run the planner, the engine and the merging over simulated shards, and print what it took."""
-    table = pa.table({"id": np.arange(100), "g": np.arange(100) % 10, "v": np.ones(100)})
+    rows = 1 << 18  # of fewer several shards would be put together
+    table = pa.table({"id": np.arange(rows), "g": np.arange(rows) % 10, "v": np.ones(rows)})
     for side in ("predictions", "labels"):
         write_shards(folder / side, [table])
     values = {
@@ -62,7 +63,7 @@ def simulate(folder: Path, shards: int) -> None:
         until = time.perf_counter() + 0.001
         while time.perf_counter() < until:
             pass
-        return replace(real, keys=None)
+        return replace(real, keys=())
 
     lossops.attempts.score_piece = one_millisecond
     pairing = replace(pairing, predictions=many(pairing.predictions, shards), labels=many(pairing.labels, shards))
@@ -70,7 +71,7 @@ def simulate(folder: Path, shards: int) -> None:
     seconds = time.perf_counter() - begun
     status = Path("/proc/self/status").read_text()
     peak = 1024 * int(re.findall(r"VmHWM:\s+([0-9]+)", status)[0])
-    assert scores.state.tables[0].sums["m", "mean_squared_error"].counts[0, 0] == 100 * shards
+    assert scores.state.tables[0].sums["m", "mean_squared_error"].counts[0, 0] == rows * shards
     told = f"{shards} pairs of shards: {seconds:.0f} s, {1000 * seconds / shards:.2f} s a thousand"
     sys.stdout.write(f"{told}, {peak / GIBIBYTE:.2f} GiB\n")
     assert peak < 2 * GIBIBYTE

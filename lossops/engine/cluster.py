@@ -229,6 +229,8 @@ def result_of(future: Future) -> Any:
         RunError: the scheduler lost the call, or it failed.
     """
     error = future.exception()
+    while future.status == "lost":  # with the last worker that held the result; Dask repeats the call
+        error = future.exception()
     if future.status == "finished":
         found = future.result()
         if isinstance(found, LossopsError):
