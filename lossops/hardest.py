@@ -21,14 +21,15 @@ class Places:
     """Where the rows of a batch come from, and how equal losses are told apart.
 
     Args:
-        keys: for each key column int64, uint64 or text [rows]; empty where there is no key.
+        keys: returns of some rows, int64 [chosen], for each key column int64, uint64 or text [chosen]; nothing where
+            there is no key. Those of all rows would cost more than all else, where they are made into text.
         shards: uint64 [rows], which shard.
         rows: int64 [rows], which row of it.
         order: int64 [rows], increasing with the key where that is one integer, else with the place.
         rank: returns int64 [rows] that increase with the key; None where ``order`` does.
     """
 
-    keys: tuple[npt.NDArray[np.generic], ...]
+    keys: Callable[[Integers], tuple[npt.NDArray[np.generic], ...]]
     shards: npt.NDArray[np.uint64]
     rows: Integers
     order: Integers
@@ -43,7 +44,8 @@ class Hardest:
         limit: rows of a group that are kept.
         groups: int64 [entries].
         losses: float64 [entries].
-        keys, shards, rows: as in `Places`, [entries].
+        keys: for each key column int64, uint64 or text [entries].
+        shards, rows: as in `Places`, [entries].
         labels, predictions: float64 [entries, width], the numbers that the loss was computed from.
     """
 
@@ -73,7 +75,7 @@ class Hardest:
             limit,
             groups[rows],
             losses[rows] + 0.0,
-            tuple(key[rows] for key in places.keys),
+            places.keys(rows),
             places.shards[rows],
             places.rows[rows],
             labels[rows],

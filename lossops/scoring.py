@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from lossops.bins import BinTable
 from lossops.data.keys import is_ordered, key_ranks, key_values
@@ -249,10 +250,13 @@ def _places(pairing: Pairing, tables: Tables) -> Places:
     predictions = tables["predictions"]
     place = predictions[PLACE].to_numpy()
     columns = [predictions[name] for name in pairing.key]
-    keys = tuple(key_values(column) for column in columns)
     order, rank = place, cache(lambda: key_ranks(columns)) if columns else None
     if is_ordered([column.type for column in columns]):
-        order, rank = keys[0].astype(np.int64), None
+        order, rank = key_values(columns[0]).astype(np.int64, copy=False), None
+
+    def keys(rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.generic], ...]:
+        return tuple(key_values(column.take(pa.array(rows))) for column in columns)
+
     return Places(keys, pairing.shard_ids[place >> 40], place & ((1 << 40) - 1), order, rank)
 
 
