@@ -466,6 +466,8 @@ def _open_shard(file: FoundFile) -> tuple[Shard, pa.Schema] | ShardError:
 
 
 def _with_bounds(shard: Shard, column: str) -> Shard:
+    if not shard.is_typed:  # it would be read whole to tell nothing
+        return shard
     try:
         return replace(shard, bounds=open_reader(shard.file.storage, shard.path).bounds(column))
     except Exception:  # of a damaged file, which is told when it is read

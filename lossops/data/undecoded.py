@@ -19,11 +19,11 @@ def stored_alike(shards: tuple[Shard, Shard], columns: Sequence[str], start: int
     """Whether rows of two shards are known to hold the same values in some columns, without decoding them.
 
     Args:
-        shards: local files; of others nothing is known, because each look is a request.
+        shards: local files that say what they hold; of others nothing is known, because a look costs as much as reading.
         columns: to compare, by name.
         start, stop: row range, the same of both.
     """
-    if not all(isinstance(shard.file.storage, fs.LocalFileSystem) for shard in shards):
+    if not all(shard.is_typed and isinstance(shard.file.storage, fs.LocalFileSystem) for shard in shards):
         return False
     found = [covering(shard.groups, start, stop) for shard in shards]
     rows = [(before, shard.groups[first:last]) for shard, (first, last, before) in zip(shards, found, strict=True)]
