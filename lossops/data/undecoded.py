@@ -19,7 +19,7 @@ def stored_alike(shards: tuple[Shard, Shard], columns: Sequence[str], start: int
     """Whether rows of two shards are known to hold the same values in some columns, without decoding them.
 
     Args:
-        shards: local files that say what they hold; of others nothing is known, because a look costs as much as reading.
+        shards: local files that say what they hold; of others nothing is known, because a look costs too much.
         columns: to compare, by name.
         start, stop: row range, the same of both.
     """
