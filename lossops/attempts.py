@@ -52,7 +52,7 @@ class Workers(Protocol):
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One shard: bytes on storage, seconds of work on pieces that begin in it, and why it is in quarantine, if so."""
+    """One shard: bytes on storage, its share of the seconds of work by rows, and why it is in quarantine, if so."""
 
     dataset: str
     path: str
@@ -110,7 +110,8 @@ class _Merged:
             self.unaligned[side].update(reasons)
         runs = work.predictions if isinstance(work, Piece) else ()
         for run in runs:
-            share = run.rows / max(sum(one.rows for one in runs), 1)
+            total = sum(one.rows for one in runs)
+            share = run.rows / total if total else 1 / len(runs)
             self.seconds["predictions", run.number] += share * outcome.seconds  # type: ignore[assignment]
         self.holds = self.holds and outcome.positions_hold
         self.checksums.update(outcome.checksums)

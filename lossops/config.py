@@ -220,10 +220,10 @@ class GateConfig(_Strict):
     @property
     def shown(self) -> str:
         """What the report calls it."""
-        return self.name or self.limited
+        return self.name or self.rule
 
     @property
-    def limited(self) -> str:
+    def rule(self) -> str:
         """What is limited, and how."""
         what = " ".join(one for one in (self.model, self.share and f"share {self.share}", self.loss) if one)
         return f"{what} {self.limit[0]} {self.limit[1]:g}"

@@ -38,7 +38,7 @@ def replanned(pairing: Pairing, failed: Mode, why: str) -> Pairing:
         why: what did not hold.
     """
     if pairing.baseline is not None:
-        return replace(pairing, mode="spill")
+        return replace(pairing, mode="spill", why=(f"{failed} was tried: {why}",))
     return chosen(pairing, {failed: why})
 
 

@@ -85,7 +85,9 @@ def _describe_search(config: DiscoverConfig) -> str:
 def _describe_gate(gate: GateConfig) -> str:
     name = f"{gate.name}: " if gate.name else ""
     slices = ", ".join(one if isinstance(one, str) else " x ".join(one) for one in gate.slices)
-    return f"{name}{gate.limited}" + ("" if gate.share else f" in {slices}")
+    doubt = [f"insufficient below {gate.min_rows} rows"] if gate.min_rows else []
+    doubt += ["fails where insufficient"] if gate.on_insufficient == "fail" else []
+    return "; ".join([f"{name}{gate.rule}" + ("" if gate.share else f" in {slices}"), *doubt])
 
 
 def _describe_task(task: Task) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from pyarrow import types
 from lossops.data.align import Rule
 from lossops.data.dataset import Dataset
 from lossops.groups import GroupKey
-from lossops.pieces import Piece, by_position, key_intervals, shard_pairs
+from lossops.pieces import Piece, by_position, key_intervals, shard_id, shard_pairs
 from lossops.slices import Axis, Slice
 from lossops.tasks import (
     SIDES,
@@ -27,7 +26,7 @@ from lossops.tasks import (
     Task,
 )
 
-__all__ = ["HELD_OUT", "IN_ORDER", "PLACE", "SEARCHED", "Budget", "Mode", "Pairing", "Subset", "shard_id"]
+__all__ = ["HELD_OUT", "IN_ORDER", "PLACE", "SEARCHED", "Budget", "Mode", "Pairing", "Subset"]
 
 Mode = Literal["same", "position", "shard", "broadcast", "merge", "spill"]
 IN_ORDER = frozenset[Mode](("same", "position"))  # modes in which predictions lie in the order of the labels
@@ -202,12 +201,13 @@ class Pairing:
     def pieces(self) -> tuple[Piece, ...]:
         """The work, in order; of a spill join the buckets are the work, and there are none here."""
         if self.mode == "shard":
-            return shard_pairs(self.predictions, self.labels)
+            return shard_pairs(self.predictions, self.labels, self._piece_rows)
         if self.mode == "merge":
             return key_intervals(self.predictions, self.labels, self._piece_rows) or ()
         if self.mode == "spill":
             return ()
-        return by_position(self.predictions, self.labels if self.mode == "position" else None, self.baseline)
+        labels = self.labels if self.mode == "position" else None
+        return by_position(self.predictions, labels, self.baseline, self.batch_rows)
 
     @property
     def partitions(self) -> int:
@@ -239,11 +239,6 @@ class Pairing:
         baseline = None if self.baseline is None else replace(self.baseline, shards=())
         ids = np.array([shard_id(shard.path) for shard in self.predictions.shards], dtype=np.uint64)
         return replace(self, predictions=predictions, labels=labels, baseline=baseline, why=(), shard_ids=ids)
-
-
-def shard_id(path: str) -> int:
-    """A number below 2**64 that tells a shard from others, whatever its place among them."""
-    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big")
 
 
 def _value_bytes(kind: pa.DataType) -> int:

@@ -155,6 +155,8 @@ def _most_values(pairing: Pairing, tables: Tables) -> int:
 
 def _together(batches: Sequence[Tables]) -> Tables:
     """Return batches as one."""
+    if len(batches) == 1:
+        return batches[0]
     return {
         side: pa.concat_tables([tables[side] for tables in batches], promote_options="permissive")
         for side in batches[0]
@@ -168,12 +170,15 @@ def _gathered(batches: Iterable[Tables], rows: int) -> Iterator[Tables]:
     for tables in batches:
         own = tables["predictions"].num_rows
         if waiting and count + own > rows:
-            yield waiting[0] if len(waiting) == 1 else _together(waiting)
+            yield _together(waiting)
             waiting, count = [], 0
         waiting.append(tables)
         count += own
+        if count >= rows:  # given away before the next is read
+            yield _together(waiting)
+            waiting, count = [], 0
     if waiting:
-        yield waiting[0] if len(waiting) == 1 else _together(waiting)
+        yield _together(waiting)
 
 
 def _while_it_holds(batches: Iterable[Tables], tally: _Tally) -> Iterator[Tables]:
@@ -227,6 +232,7 @@ def _sides_told(pairing: Pairing, piece: Piece) -> frozenset[Side]:
         side
         for side in pairing.sides
         if side != "predictions"
+        and pairing.columns(side)  # a loss without labels needs none
         and set(pairing.key).isdisjoint(pairing.columns(side))
         and stored_alike((run.shard, _run_of(piece, side).shard), pairing.key, run.start, run.stop)
     )
@@ -236,6 +242,7 @@ def _read(pairing: Pairing, side: Side, run: Run, *, leave_key: bool = False) ->
     """Yield the rows of a run in batches, with all columns that pairing and scoring need, or only those of scoring."""
     rows, text = 0, pairing.text_columns(side)
     columns = pairing.columns(side) if leave_key else pairing.read_columns(side)
+    columns = columns or tuple(pairing.side(side).schema.names[:1])  # which tells how many rows there are
     for table in pairing.side(side).read(run.shard, columns, run.start, run.stop, pairing.batch_rows, text):
         start = run.start + rows
         rows += table.num_rows

@@ -6,7 +6,7 @@ stored of them, as they are. Where small shards are many, several are one piece;
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -14,13 +14,13 @@ from typing import TypeVar
 from lossops.data.dataset import Dataset, Shard
 from lossops.data.formats import Bounds
 
-__all__ = ["Bucket", "Piece", "Run", "by_position", "key_bounds", "key_intervals", "runs_of", "shard_pairs"]
+__all__ = ["Bucket", "Piece", "Run", "by_position", "key_bounds", "key_intervals", "runs_of", "shard_id", "shard_pairs"]
 
 _SMALLEST_RUN, _LARGEST_RUN = 1 << 20, 1 << 20
 _RUNS_A_SHARD = 4
-_MANY_SHARDS = 256  # from which on small ones are put together, because each piece costs some milliseconds
+_MANY = 256  # pieces from which on small ones are put together, because each costs some milliseconds
 _SMALL_PIECE = 1 << 18  # rows
-_SMALL_SHARDS = 64  # that are one piece, on average at most
+_TOGETHER = 64  # small ones that are one piece, on average at most
 _Part = TypeVar("_Part")
 
 
@@ -71,9 +71,10 @@ class Piece:
     @property
     def name(self) -> str:
         """What is scored, in words."""
-        first = (self.predictions or self.labels)[0].name if self.predictions or self.labels else "nothing"
-        more = len(self.predictions) + len(self.labels) - 1
-        return first if len(self.predictions) == 1 or more < 1 else f"{first} and {more} more parts"
+        runs = self.predictions or self.labels
+        if len(runs) > 1:
+            return f"{len(runs)} parts from {runs[0].shard.path} to {runs[-1].shard.path}"
+        return runs[0].name if runs else "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +109,37 @@ def runs_of(dataset: Dataset) -> Iterator[Run]:
             yield Run(number, shard, start, stop)
 
 
-def by_position(predictions: Dataset, labels: Dataset | None, baseline: Dataset | None = None) -> tuple[Piece, ...]:
-    """Return pieces of one run of predictions each, with the rows of others at the same place if they are given."""
+def by_position(
+    predictions: Dataset, labels: Dataset | None, baseline: Dataset | None = None, small: int = _SMALL_PIECE
+) -> tuple[Piece, ...]:
+    """Return pieces of runs of predictions, with the rows of others at the same places if they are given.
 
-    def beside(run: Run, other: Dataset | None) -> tuple[Run, ...]:
-        return () if other is None else (replace(run, shard=other.shards[run.number]),)
+    Args:
+        predictions, labels, baseline: the datasets.
+        small: rows up to which a piece may have several runs.
+    """
 
-    def piece(runs: Sequence[Run]) -> Piece:
-        others = (tuple(one for run in runs for one in beside(run, other)) for other in (labels, baseline))
-        return Piece(tuple(runs), next(others), baseline=next(others))
+    def beside(runs: Sequence[Run], other: Dataset | None) -> tuple[Run, ...]:
+        return () if other is None else tuple(replace(run, shard=other.shards[run.number]) for run in runs)
 
-    return tuple(map(piece, _bundles(list(runs_of(predictions)), lambda run: (run.shard, run.rows))))
+    bundles = _bundles(list(runs_of(predictions)), lambda run: (run.shard, run.rows), small)
+    return tuple(Piece(tuple(runs), beside(runs, labels), baseline=beside(runs, baseline)) for runs in bundles)
 
 
-def shard_pairs(predictions: Dataset, labels: Dataset) -> tuple[Piece, ...]:
-    """Return pieces of pairs of shards that are not both empty."""
+def shard_pairs(predictions: Dataset, labels: Dataset, small: int = _SMALL_PIECE) -> tuple[Piece, ...]:
+    """Return pieces of pairs of shards that are not both empty; of several only where neither side has more rows."""
     pairs = [
         (Run(number, left, 0, left.rows), Run(number, right, 0, right.rows))
         for number, (left, right) in enumerate(zip(predictions.shards, labels.shards, strict=True))
         if left.rows or right.rows
     ]
-    bundles = _bundles(pairs, lambda pair: (pair[0].shard, max(run.rows for run in pair)))
+    bundles = _bundles(pairs, lambda pair: (pair[0].shard, max(run.rows for run in pair)), min(small, _SMALL_PIECE))
     return tuple(Piece(tuple(left for left, _ in one), tuple(right for _, right in one)) for one in bundles)
 
 
-def _bundles(parts: Sequence[_Part], measured: Callable[[_Part], tuple[Shard, int]]) -> Iterator[list[_Part]]:
+def _bundles(
+    parts: Sequence[_Part], measured: Callable[[_Part], tuple[Shard, int]], most: int
+) -> Iterator[list[_Part]]:
     """Yield parts that are one piece: each by itself, unless there are many small ones.
 
     Which are put together depends on names, so that a part more or less changes few pieces.
@@ -140,22 +147,28 @@ def _bundles(parts: Sequence[_Part], measured: Callable[[_Part], tuple[Shard, in
     Args:
         parts: in order.
         measured: tells the shard of a part and its rows.
+        most: rows that several have together.
     """
-    few = len(parts) < _MANY_SHARDS
+    few = len(parts) < _MANY
     waiting: list[_Part] = []
     size = 0
     for part in parts:
         shard, rows = measured(part)
-        if waiting and size + rows > _SMALL_PIECE:
+        if waiting and (size + rows > most or len(waiting) == 2 * _TOGETHER):
             yield waiting
             waiting, size = [], 0
         waiting.append(part)
         size += rows
-        if few or zlib.crc32(shard.path.encode()) % _SMALL_SHARDS == 0:
+        if few or shard_id(shard.path) % _TOGETHER == 0:
             yield waiting
             waiting, size = [], 0
     if waiting:
         yield waiting
+
+
+def shard_id(path: str) -> int:
+    """A number below 2**64 that tells a shard from others, whatever its place among them."""
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pyarrow import ipc
 
 import lossops
 from lossops.config import parse_config
-from lossops.data.dataset import open_dataset
+from lossops.data.dataset import Dataset, open_dataset
 from lossops.pieces import by_position, runs_of, shard_pairs
 from lossops.plan import make_plan
 from tests.datasets import cut, write_shards
@@ -83,6 +84,31 @@ def test_small_shards_are_put_together(order: str, mode: str, tmp_path: Path) ->
     assert all(row["seconds"] > 0 for row in found.shards.to_pylist() if row["dataset"] == "predictions")
 
 
+@pytest.mark.parametrize("order", ["ascending", "mixed within shards"])
+def test_codes_of_many_shards_need_not_fit_those_of_one(order: str, tmp_path: Path) -> None:
+    """As pandas writes categories: codes of a byte, a dictionary a shard, which may hold a null."""
+    labels, _ = tables(order)
+    cities = [None if row % 11 == 0 else f"city {row // 20} {row % 4}" for row in range(ROWS)]
+    labels = labels.set_column(2, "city", pa.array(cities))
+    reports = []
+    for name, shards in (("small", SHARDS), ("large", 2)):
+        folder = tmp_path / name
+        (folder / "labels").mkdir(parents=True)
+        for number, part in enumerate(cut(labels, shards)):
+            words = [*dict.fromkeys(part["city"].to_pylist())]
+            places = pa.array([words.index(city) for city in part["city"].to_pylist()], pa.int16())
+            codes = places.cast(pa.int8()) if shards == SHARDS else places
+            coded = pa.DictionaryArray.from_arrays(codes, pa.array(words))
+            own = part.set_column(2, "city", coded)
+            with ipc.new_file(str(folder / "labels" / f"{number:04}.arrow"), own.schema) as writer:
+                writer.write_table(own)
+        values = config(folder / "other", shards, order)
+        values["labels"]["path"] = str(folder / "labels")
+        reports.append(lossops.evaluate(values))
+    assert reports[0].losses.equals(reports[1].losses)
+    assert reports[0].losses.num_rows == len(set(cities)) + 1
+
+
 def test_every_row_is_in_one_piece(tmp_path: Path) -> None:
     dataset = open_dataset([config(tmp_path, SHARDS, "ascending")["labels"]["path"]])
     for pieces in (by_position(dataset, dataset, dataset), shard_pairs(dataset, dataset)):
@@ -100,6 +126,18 @@ def test_a_new_shard_leaves_most_pieces_as_they_are(tmp_path: Path) -> None:
     after = by_position(open_dataset([str(folder)]), None)
     paths = [{tuple(run.shard.path for run in piece.predictions) for piece in pieces} for pieces in (before, after)]
     assert len(paths[0] - paths[1]) == 1
+
+
+def test_numbered_names_are_cut_like_others(tmp_path: Path) -> None:
+    """In each of many folders some hundred shards are several pieces, of which none has far more than others."""
+    shard = open_dataset([config(tmp_path, 1, "ascending")["models"]["m"]["path"]]).shards[0]
+    sizes = []
+    for folder in range(100):
+        files = [replace(shard.file, path=f"/data/{folder}/part-{number:05}.parquet") for number in range(1000)]
+        dataset = Dataset("data", tuple(replace(shard, file=file, groups=(10,)) for file in files), pa.schema([]))
+        sizes += [len(piece.predictions) for piece in by_position(dataset, None)]
+    assert 20 < np.mean(sizes) < 64
+    assert max(sizes) <= 128
 
 
 def test_few_shards_are_pieces_of_their_own(tmp_path: Path) -> None:

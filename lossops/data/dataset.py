@@ -280,7 +280,7 @@ class Dataset:
             {
                 name: self._constant(name, partition[name], batch.num_rows)
                 if name in partition
-                else _coded(batch.column(name))
+                else _coded(batch.column(name), _CODES)
                 if name in categories
                 else self._typed(name, batch.column(name))
                 for name in columns
@@ -294,16 +294,20 @@ class Dataset:
     def _typed(self, name: str, column: pa.Array) -> pa.Array:
         # Shards may store text as codes or not, and a column without a value may have no type.
         kind = self.schema.field(name).type
+        if types.is_dictionary(kind) and types.is_dictionary(column.type):
+            return _coded(column, kind)
         return column if column.type == kind else column.cast(kind)
 
 
-def _coded(column: pa.Array) -> pa.DictionaryArray:
-    """Return a column of text as a dictionary of one type, however a shard stores it."""
+def _coded(column: pa.Array, kind: pa.DictionaryType) -> pa.DictionaryArray:
+    """Return a column as a dictionary of one type, with null as no value of it, however a shard stores it."""
     if not types.is_dictionary(column.type):
-        return column.cast(pa.string()).dictionary_encode()
-    if column.type == _CODES:
+        return column.cast(kind.value_type).dictionary_encode()
+    if column.dictionary.null_count:
+        column = column.dictionary_decode().dictionary_encode()
+    if column.type == kind:
         return column
-    return pa.DictionaryArray.from_arrays(column.indices.cast(_CODES.index_type), column.dictionary.cast(pa.string()))
+    return pa.DictionaryArray.from_arrays(column.indices.cast(kind.index_type), column.dictionary.cast(kind.value_type))
 
 
 def _check_unchanged(shard: Shard) -> None:
@@ -435,10 +439,10 @@ def open_dataset(
     )
     if not opened:
         raise ShardError(left_out[0].path, f"{left_out[0].problem}; no shard is left")
-    stored = _common_schema(opened)
+    stored = [_with_wide_codes(field) for field in _common_schema(opened)]
     partition = _partition_fields(files)
     for field in partition:
-        if field.name in stored.names:
+        if field.name in {one.name for one in stored}:
             raise InputError(f"{files[0].path}: column {field.name!r} is both in the file and in the folder's name")
     location = locations[0] if len(locations) == 1 else f"{locations[0]} and {len(locations) - 1} more"
     shards = tuple(shard for shard, _ in opened)
@@ -459,9 +463,9 @@ def _open_shard(file: FoundFile) -> tuple[Shard, pa.Schema] | ShardError:
         return error
     except InputError:
         raise
-    except OSError as error:
-        raise InputError(f"could not read {file.path}: {one_line(error)}") from error
     except Exception as error:  # as when it is read
+        if is_of_storage(error):
+            raise InputError(f"could not read {file.path}: {one_line(error)}") from error
         return ShardError(file.path, f"could not read its end: {one_line(error)}")
 
 
@@ -511,6 +515,12 @@ def _common_schema(opened: Sequence[tuple[Shard, pa.Schema]]) -> pa.Schema:
     return first
 
 
+def _with_wide_codes(field: pa.Field) -> pa.Field:
+    """Return the field with codes that are enough for the values of all shards together."""
+    kind = field.type
+    return field.with_type(pa.dictionary(_CODES.index_type, kind.value_type)) if types.is_dictionary(kind) else field
+
+
 def _joint(one: pa.Field, other: pa.Field, *, stated: bool) -> pa.Field | None:
     """Return of two fields that with which both columns can be read; None where there is none.
 
@@ -524,9 +534,8 @@ def _joint(one: pa.Field, other: pa.Field, *, stated: bool) -> pa.Field | None:
         return one.with_type(logical_type(one.type))
     if types.is_null(one.type):
         return other
-    reals = [field for field in (one, other) if types.is_float64(field.type)]
-    whole = [field for field in (one, other) if types.is_int64(field.type)]
-    return reals[0] if reals and whole and not stated else None
+    numbers = {one.type, other.type} == {pa.int64(), pa.float64()}
+    return one.with_type(pa.float64()) if numbers and not stated else None
 
 
 def _same_names(shard: Shard, schema: pa.Schema, first_shard: Shard, first: pa.Schema) -> None:

@@ -23,7 +23,8 @@ __all__ = ["Bounds", "Reader", "Stored", "fingerprint", "open_reader"]
 _TAIL = 1 << 16
 _MOST_FOOTER = 1 << 28  # bytes
 # What the values of a CSV column may be that begins with no value, or with whole numbers.
-_WIDER = {pa.null(): (pa.int64(), pa.float64(), pa.string()), pa.int64(): (pa.float64(),)}
+_TIMES = (pa.date32(), pa.time32("s"), pa.timestamp("s"), pa.timestamp("ns"))
+_WIDER = {pa.null(): (pa.int64(), pa.bool_(), *_TIMES, pa.float64(), pa.string()), pa.int64(): (pa.float64(),)}
 _STREAM = b"\xff\xff\xff\xff"  # what an IPC stream begins with
 _MOST_UNFOLDING = 100  # bytes in memory for one on storage, beyond which a claim is looked at
 
@@ -117,7 +118,8 @@ class _Parquet:
         leaves = [place for place in range(len(self._file.schema)) if self._file.schema.column(place).path == column]
         if len(leaves) != 1 or first == last:
             return ()
-        # As for bounds; ranges of all groups are looked at before the first row is read where they are buffered.
+        # Reading a row is to find damage as it does for bounds; here one row is enough for all groups, because where
+        # they lie is looked at before the first is read if reading ahead is wanted.
         ahead = self._opened(metadata=self._file.metadata, pre_buffer=True)
         groups = list(range(first, last))
         next(ahead.iter_batches(batch_size=1, row_groups=groups, columns=[column], use_threads=False), None)
@@ -245,7 +247,7 @@ class _ArrowIpc(_Untold):
         return ipc.open_file(self._source, options=ipc.IpcReadOptions(included_fields=places))
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
-        some = self._with([self._file.schema.get_field_index(name) for name in columns])
+        some = self._with([self._file.schema.names.index(name) for name in columns])
         for i in range(first, last):
             batch = some.get_batch(i)
             batch.validate(full=True)  # unlike Parquet's, this reader trusts the offsets in the file
@@ -263,7 +265,9 @@ class _Csv(_Untold):
 
     def batches(self, columns: Sequence[str], first: int, last: int, rows: int) -> Iterator[pa.RecordBatch]:
         if first < last:
-            yield from self._open(list(columns), {name: self.schema.field(name).type for name in columns})
+            kinds = {name: self.schema.field(name).type for name in columns}
+            flat = {name: kind for name, kind in kinds.items() if not types.is_nested(kind)}
+            yield from self._open(list(columns), flat)
 
     def _surveyed(self) -> tuple[pa.Schema, tuple[int, ...]]:
         """Return the columns and how many rows there are.
@@ -280,7 +284,9 @@ class _Csv(_Untold):
         return stream.schema, (sum(batch.num_rows for batch in stream),)
 
     def _kind(self, field: pa.Field) -> pa.DataType:
-        kinds = (field.type, *_WIDER.get(field.type, ()))
+        if field.type not in _WIDER:
+            return field.type
+        kinds = (field.type, *_WIDER[field.type])
         return next((kind for kind in kinds if self._holds(field.name, kind)), field.type)
 
     def _holds(self, column: str, kind: pa.DataType) -> bool:

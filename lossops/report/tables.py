@@ -246,7 +246,12 @@ SHARDS = pa.schema(
         _field("fingerprint", _TEXT, "digest of the file's size and last 64 KiB", nullable=True),
         _field("rows", _COUNT, "rows in the file; null if its footer could not be read", "rows", nullable=True),
         _field("bytes", _COUNT, "size of the file", "bytes"),
-        _field("seconds", _REAL, "time spent on pieces that begin in it; 0 for labels, read with predictions", "s"),
+        _field(
+            "seconds",
+            _REAL,
+            "time spent on it, by rows where shards share it; 0 for labels, read with predictions",
+            "s",
+        ),
         _field("problem", _TEXT, "why it is in quarantine and none of its rows is scored", nullable=True),
     ],
     metadata={"lossops": "one row per shard"},

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from lossops.data.keys import NO_NUMBER, NO_TEXT
-from lossops.pairing import Pairing, shard_id
+from lossops.pairing import Pairing
+from lossops.pieces import shard_id
 from lossops.results.blocks import table_of
 from lossops.results.cells import Results
 from lossops.tasks import Task

@@ -198,6 +198,20 @@ def test_csv_of_whole_numbers_that_goes_on_with_others(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
 
 
+@pytest.mark.parametrize("last", ["true", "2024-01-01", "12:30:00", "2024-01-01 12:30:00", "2024-01-01 12:30:00.25"])
+def test_csv_that_begins_empty_is_of_the_type_of_its_values(last: str, tmp_path: Path) -> None:
+    """Also where the values are in a file of their own, which Arrow takes for what they are."""
+    empty = [f"{i}," for i in range(300_000)]
+    for name, files in (("one", [[*empty, f"1,{last}"]]), ("two", [empty, [f"1,{last}"]])):
+        (tmp_path / name).mkdir()
+        for number, lines in enumerate(files):
+            (tmp_path / name / f"{number}.csv").write_text("\n".join(["i,v", *lines]) + "\n")
+    one, two = (open_dataset([str(tmp_path / name)]) for name in ("one", "two"))
+    assert one.schema == two.schema
+    assert read_all(one, rows=1 << 18).equals(read_all(two, rows=1 << 18))
+    assert one.schema.field("v").type != pa.string()
+
+
 @pytest.mark.parametrize("whole", ["a", "b"])
 def test_csv_shards_of_whole_and_of_other_numbers(whole: str, tmp_path: Path) -> None:
     for name in ("a", "b"):

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import ipc
 
 import lossops
 from lossops.config import parse_config
@@ -188,6 +189,30 @@ def test_a_flipped_bit_in_the_footer_neither_changes_a_value_nor_ends_the_proces
     found = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 0, found.stderr
     assert int(found.stdout) > 100
+
+
+@pytest.mark.parametrize("compression", ["zstd", None])
+def test_a_flipped_bit_of_an_arrow_file_is_told_of_the_file(compression: str | None, tmp_path: Path) -> None:
+    """Nothing is taken for a fault of the storage, for which a shard does not go to quarantine."""
+    random = np.random.default_rng(8)
+    words = pa.array(["a", "b"] * 500).dictionary_encode()
+    table = pa.table({"id": np.arange(1000), "v": random.normal(size=1000), "w": words})
+    path = tmp_path / "a.arrow"
+    with ipc.new_file(str(path), table.schema, options=ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(table, max_chunksize=300)
+    content = path.read_bytes()
+    refused = 0
+    for at in (*random.integers(len(content), size=300), *range(len(content) - 200, len(content))):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        try:
+            dataset = open_dataset([str(path)])
+            for _ in dataset.read(dataset.shards[0], ["id", "v", "w"], 0, dataset.shards[0].rows, 256):
+                pass
+        except ShardError:
+            refused += 1
+    assert refused > 50
 
 
 def test_truncated_files(tmp_path: Path) -> None:

@@ -169,3 +169,22 @@ def test_how_keys_are_stored_changes_no_digit(repeated: bool, tmp_path: Path) ->
     assert reports[0].losses.equals(reports[1].losses)
     assert reports[0].losses["rows"][0].as_py() == (rows - 2 if repeated else rows)
     assert [one["mode"] for one in reports[0].run["alignment"]][-1] == ("broadcast" if repeated else "position")
+
+
+@pytest.mark.parametrize("key", ["id", None])
+def test_a_side_of_which_no_column_is_needed(key: str | None, tmp_path: Path) -> None:
+    """Of labels that no loss looks at, only the rows count."""
+    rows = 600_000
+    random = np.random.default_rng(2)
+    table = pa.table({"id": np.arange(rows), **{name: random.normal(size=rows) for name in "abc"}})
+    pq.write_table(table, tmp_path / "predictions.parquet")
+    pq.write_table(table.select(["id"]), tmp_path / "labels.parquet")
+    config = {
+        "name": "alone",
+        "labels": {"path": str(tmp_path / "labels.parquet")},
+        "models": {"m": {"path": str(tmp_path / "predictions.parquet"), "prediction": ["a", "b", "c"]}},
+        "key": key,
+        "losses": ["triplet_margin"],
+        "output": str(tmp_path),
+    }
+    assert lossops.evaluate(config).losses["rows"][0].as_py() == rows
