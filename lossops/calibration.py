@@ -10,11 +10,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from lossops.at_once import Plain
 from lossops.kernels.accumulate import INFINITE, SCORED
 from lossops.reliability import Reliability
 from lossops.rounding import Doubled, rounded_quotient, value_of
 from lossops.samples import ONE, Exact, Sample, UnitValues, exact_sum
-from lossops.statistics import Plain, reach, reaches
+from lossops.statistics import reach, reaches
 from lossops.sums import Sums
 
 __all__ = ["Calibration", "PlainCalibrations", "calibrations"]

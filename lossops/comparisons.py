@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from lossops.rounding import Doubled, Floats, Truths, rounded_quotient
+from lossops.at_once import AtOnce
+from lossops.rounding import Floats, Truths
 from lossops.samples import Exact, Form, Sample, UnitValues, clustered
-from lossops.statistics import Plain, reach, reaches
+from lossops.statistics import reach, reaches
 
 __all__ = [
     "Contrast",
@@ -204,25 +205,24 @@ def _covariance(part: Sample, other: Sample) -> float:
 
 
 def plain_contrasts(
-    part: Plain, mine: Plain, every: Plain, confidence: float, *, complement: bool
+    part: AtOnce, mine: AtOnce, every: AtOnce, confidence: float, *, complement: bool
 ) -> tuple[dict[str, npt.NDArray[np.generic]], Truths]:
     """Return what `contrast` gives for each group of a slice by name, masked where None, and for which groups it holds.
 
     Args:
         part: the slice.
-        mine: the same over the power of two that all rows have.
+        mine: the same over the powers of two that all rows have.
         every: all rows, one group.
         confidence, complement: as for `contrast`.
     """
     other = every - mine if complement else every
     with np.errstate(all="ignore"):
         (mean, mean_sure), (other_mean, other_sure) = part.mean, other.mean
-        n, m = Doubled.of(mine.rows), Doubled.of(other.rows)
-        difference, sure = rounded_quotient(mine.x * m - other.x * n, n * m, mine.power)
+        difference, sure = mine.difference(other)
         (one, one_sure), (two, two_sure) = part.mean_variance, other.mean_variance
         squared = one + two
         if not complement:
-            shared, shared_sure = part.variance_over(n * n * m)
+            shared, shared_sure = part.shared(mine, other)
             squared, sure = np.maximum(squared - 2 * shared, 0.0), sure & shared_sure
         error = np.sqrt(squared)
         freedom = np.minimum(mine.rows, other.rows) - 1

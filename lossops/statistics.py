@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from lossops.kernels.accumulate import CLIPPED, INFINITE, OVERFLOWED, ROWS, SCORED, UNWEIGHTED_COLUMNS
-from lossops.rounding import Doubled, Floats, Truths, rounded_quotient, value_of
+from lossops.at_once import AtOnce
+from lossops.kernels.accumulate import CLIPPED, INFINITE, OVERFLOWED, ROWS, SCORED
+from lossops.rounding import Floats, Truths
 from lossops.samples import ONE, Exact, Sample, columns_of, is_weighted, root
 from lossops.state import GroupTable
 from lossops.sums import Sums
 
 __all__ = [
     "CONFIDENCE",
-    "Plain",
     "Summary",
     "beyond",
     "plain_summaries",
@@ -157,97 +157,7 @@ def samples_of(table: GroupTable, cell: tuple[str, ...]) -> Sequence[Sample | No
     return [Sample.of(sums, group, units) for group in range(len(sums.counts))]
 
 
-@dataclass(frozen=True)
-class Plain:
-    """The sums of groups whose rows are independent and count 1 each, as numbers that are computed with all at once.
-
-    Args:
-        rows: int64 [groups], scored rows.
-        x: sums of the losses, over 2**power.
-        xx: sums of their squares, over 4**power.
-        power: int64 [groups].
-        constant: bool [groups], whether all losses of a group are the same, as that of a single row is; their variance
-            is 0, which computing would leave in doubt.
-        zero: bool [groups], whether all are 0.
-        usable: bool [groups], whether this holds of a group; elsewhere all is undefined.
-    """
-
-    rows: npt.NDArray[np.int64]
-    x: Doubled
-    xx: Doubled
-    power: npt.NDArray[np.int64]
-    constant: Truths
-    zero: Truths
-    usable: Truths
-
-    @classmethod
-    def of(cls, sums: Sums) -> Plain | None:
-        """The sums of every group of a slice; None where rows have weights."""
-        if sums.columns != UNWEIGHTED_COLUMNS:
-            return None
-        counts, (low, high) = sums.counts, sums.extremes.T
-        (x, power), (xx, of_squares) = (value_of(sums.digits[:, i], sums.tops[:, i]) for i in range(2))
-        usable = (counts[:, SCORED] > 0) & (counts[:, INFINITE] == 0) & (counts[:, OVERFLOWED] == 0)
-        constant = usable & (low == high)
-        zero = constant & (low == 0.0)
-        usable &= zero | (np.abs(power) < _MOST_POWER)
-        power = np.where(usable & ~zero, power, 0)
-        with np.errstate(all="ignore"):
-            squares = xx.scaled(np.where(usable & ~zero, of_squares - 2 * power, 0))
-        return cls(counts[:, SCORED], x, squares, power, constant, zero, usable)._checked()
-
-    def over(self, power: int) -> Plain:
-        """The same over one power of two."""
-        usable = self.usable & (np.abs(self.power - power) < _MOST_POWER) & (abs(power) < _MOST_POWER)
-        shifts = np.where(usable, self.power - power, 0)
-        with np.errstate(all="ignore"):
-            x, xx = self.x.scaled(shifts), self.xx.scaled(2 * shifts)
-        return replace(self, x=x, xx=xx, power=np.where(usable, power, 0), usable=usable)._checked()
-
-    def _checked(self) -> Plain:
-        large = (np.abs(self.x.high) > _SMALLEST_PLAIN) & (self.xx.high > _SMALLEST_PLAIN)
-        return replace(self, usable=self.usable & (large | self.zero))
-
-    def __sub__(self, part: Plain) -> Plain:
-        """The rows that are not in a part; both are over the same power."""
-        rows = self.rows - part.rows
-        usable = self.usable & part.usable & (rows > 1)
-        unknown = np.zeros(len(rows), dtype=np.bool_)
-        return Plain(rows, self.x - part.x, self.xx - part.xx, part.power, unknown, unknown, usable)
-
-    @cached_property
-    def mean(self) -> tuple[Floats, Truths]:
-        """The means, and where they are sure."""
-        return self._zero_where(self.zero, *rounded_quotient(self.x, Doubled.of(self.rows), self.power))
-
-    def total(self) -> tuple[Floats, Truths]:
-        """The sums, and where they are sure."""
-        return self._zero_where(self.zero, *rounded_quotient(self.x, Doubled.of(1.0), self.power))
-
-    @cached_property
-    def _centred(self) -> Doubled:
-        return Doubled.of(self.rows) * self.xx - self.x * self.x
-
-    def variance_over(self, divisor: Doubled) -> tuple[Floats, Truths]:
-        """N sum(x^2) - sum(x)^2 over some numbers, and where it is sure."""
-        return self._zero_where(self.constant, *rounded_quotient(self._centred, divisor, 2 * self.power))
-
-    @cached_property
-    def mean_variance(self) -> tuple[Floats, Truths]:
-        """The variances of the means, NaN where there is a single row, and where they are sure."""
-        n = Doubled.of(self.rows)
-        found, sure = self.variance_over(n * n * Doubled.of(self.rows - 1))
-        return np.where(self.rows == 1, np.nan, found), sure
-
-    def _zero_where(self, where: Truths, found: Floats, sure: Truths) -> tuple[Floats, Truths]:
-        return np.where(where, 0.0, found), sure | where
-
-
-_MOST_POWER = 350
-_SMALLEST_PLAIN = 2.0**-100
-
-
-def plain_summaries(sums: Sums, plain: Plain, confidence: float) -> tuple[dict[str, npt.NDArray[np.generic]], Truths]:
+def plain_summaries(sums: Sums, plain: AtOnce, confidence: float) -> tuple[dict[str, npt.NDArray[np.generic]], Truths]:
     """Return what `summary_of` gives for each group by name, masked where None, and for which groups it holds.
 
     Args:
@@ -255,10 +165,10 @@ def plain_summaries(sums: Sums, plain: Plain, confidence: float) -> tuple[dict[s
         confidence: level of the interval.
     """
     with np.errstate(all="ignore"):
-        n = Doubled.of(plain.rows)
         mean, sure = plain.mean
         total, total_sure = plain.total()
-        variance, variance_sure = plain.variance_over(n * n)
+        weight, weight_sure = plain.weight_sum()
+        variance, variance_sure = plain.spread()
         squared, squared_sure = plain.mean_variance
         error = np.sqrt(squared)
         width = reaches(plain.rows - 1, confidence) * error
@@ -266,7 +176,7 @@ def plain_summaries(sums: Sums, plain: Plain, confidence: float) -> tuple[dict[s
             "rows": sums.counts[:, ROWS],
             "rows_valid": plain.rows,
             "rows_clipped": sums.counts[:, CLIPPED],
-            "weight_sum": plain.rows.astype(np.float64),
+            "weight_sum": weight,
             "mean": mean,
             "sum": total,
             "std": np.sqrt(variance),
@@ -277,4 +187,4 @@ def plain_summaries(sums: Sums, plain: Plain, confidence: float) -> tuple[dict[s
             "max": sums.extremes[:, 1],
             "freedom": plain.rows - 1,
         }
-    return found, plain.usable & sure & total_sure & variance_sure & squared_sure
+    return found, plain.usable & sure & total_sure & weight_sure & variance_sure & squared_sure

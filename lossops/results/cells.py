@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lossops.at_once import AtOnce, numbers_of
 from lossops.calibration import Calibration, PlainCalibrations, calibrations
 from lossops.comparisons import Contrast, Difference, compare, contrast, infinitely_worse, plain_contrasts
 from lossops.disclosure import Place, hidden_slices
@@ -22,7 +23,7 @@ from lossops.runs import Scores
 from lossops.samples import Sample
 from lossops.slices import Slice
 from lossops.state import Cell, GroupTable
-from lossops.statistics import Plain, Summary, plain_summaries, samples_of, summary_of
+from lossops.statistics import Summary, plain_summaries, samples_of, summary_of
 from lossops.sums import Sums
 from lossops.tasks import Comparison, Task
 
@@ -216,13 +217,13 @@ class CellResults:
         return Sample.of(table.sums[self._cell], group, table.units.get(self._cell))
 
     @cached_property
-    def _plain(self) -> tuple[Sums, Plain] | None:
-        """The sums of all slices, one after the other, as numbers; None where rows have weights or units."""
+    def _plain(self) -> tuple[Sums, AtOnce] | None:
+        """The sums of all slices, one after the other, as numbers; None where rows share units, see `numbers_of`."""
         tables = self._state.tables
         if any(self._cell not in table.sums or self._cell in table.units for table in tables):
             return None
         sums = Sums.joined([table.sums[self._cell] for table in tables])
-        plain = Plain.of(sums)
+        plain = numbers_of(sums)
         return None if plain is None else (sums, plain)
 
     @cached_property
@@ -244,8 +245,17 @@ class CellResults:
         squared = self._squared_skewness(number)
         if squared is None:
             return numbers, sure
-        heavy = are_heavy_tailed(squared, numbers["rows_valid"].astype(np.float64))
-        return {**numbers, "heavy_tail": np.ma.array(heavy, mask=np.ma.getmaskarray(numbers["std_error"]))}, sure
+        sizes, sizes_sure = self._of_slice(self._sizes, number)
+        heavy = are_heavy_tailed(squared, sizes["size"])
+        with_tails = {**numbers, "heavy_tail": np.ma.array(heavy, mask=np.ma.getmaskarray(numbers["std_error"]))}
+        return with_tails, sure & sizes_sure
+
+    @cached_property
+    def _sizes(self) -> _AtOnce:
+        """Independent observations of each group of all slices."""
+        with np.errstate(all="ignore"):
+            sizes, sure = self._plain[1].sizes() if self._plain is not None else (np.empty(0), np.empty(0, np.bool_))
+        return {"size": sizes}, sure
 
     def plain_contrasts(self, number: int, *, complement: bool) -> _AtOnce | None:
         """The contrasts of all groups of a slice by name, and for which they hold; None where there are no such."""
@@ -256,12 +266,12 @@ class CellResults:
         return self._of_slice(self._contrasts[complement], number)
 
     @cached_property
-    def _over_all(self) -> tuple[Plain, Plain, Plain] | None:
-        """The sums of all slices, the same over the power of two of all rows, and those of all rows."""
-        every = Plain.of(self.table(0).sums[self._cell]) if self._plain is not None else None
+    def _over_all(self) -> tuple[AtOnce, AtOnce, AtOnce] | None:
+        """The sums of all slices, the same over the powers of two of all rows, and those of all rows."""
+        every = numbers_of(self.table(0).sums[self._cell]) if self._plain is not None else None
         if self._plain is None or every is None or not len(every.rows) or not every.usable.all():
             return None
-        return self._plain[1], self._plain[1].over(int(every.power[0])), every
+        return self._plain[1], self._plain[1].alike(every), every
 
     def contrast_of_group(self, number: int, group: int, *, complement: bool) -> Contrast | None:
         """The contrast of one group of a slice."""
