@@ -43,6 +43,18 @@ class AtOnce(Protocol):
         """Whether anything else holds of a group."""
 
     @property
+    def x(self) -> Doubled:
+        """The sums of the losses by weight, over 2**powers[0]."""
+
+    @property
+    def d(self) -> Doubled:
+        """The sums of the weights, over 2**powers[1]."""
+
+    @property
+    def powers(self) -> tuple[Integers, Integers]:
+        """Two int64 [groups]."""
+
+    @property
     def mean(self) -> tuple[Floats, Truths]:
         """The means."""
 
@@ -119,6 +131,16 @@ class Plain:
             squares = xx.scaled(np.where(usable & ~zero, of_squares - 2 * power, 0))
         return cls(counts[:, SCORED], x, squares, power, constant, zero, usable)._checked()
 
+    @property
+    def d(self) -> Doubled:
+        """The numbers of rows."""
+        return Doubled.of(self.rows)
+
+    @property
+    def powers(self) -> tuple[Integers, Integers]:
+        """The powers of two of the sums of the losses and of the numbers of rows."""
+        return self.power, np.zeros_like(self.power)
+
     def alike(self, every: Plain) -> Plain:
         """The same over the powers of two of all rows."""
         return self.over(int(every.power[0]))
@@ -145,7 +167,7 @@ class Plain:
     @cached_property
     def mean(self) -> tuple[Floats, Truths]:
         """The means, and where they are sure."""
-        return self._zero_where(self.zero, *rounded_quotient(self.x, Doubled.of(self.rows), self.power))
+        return _where(self.zero, *rounded_quotient(self.x, self.d, self.power))
 
     def weight_sum(self) -> tuple[Floats, Truths]:
         """The numbers of rows, which are always sure."""
@@ -157,40 +179,33 @@ class Plain:
 
     def total(self) -> tuple[Floats, Truths]:
         """The sums, and where they are sure."""
-        return self._zero_where(self.zero, *rounded_quotient(self.x, Doubled.of(1.0), self.power))
+        return _where(self.zero, *rounded_quotient(self.x, Doubled.of(1.0), self.power))
 
     @cached_property
     def _centred(self) -> Doubled:
-        return Doubled.of(self.rows) * self.xx - self.x * self.x
+        return self.d * self.xx - self.x * self.x
 
     def variance_over(self, divisor: Doubled) -> tuple[Floats, Truths]:
         """N sum(x^2) - sum(x)^2 over some numbers, and where it is sure."""
-        return self._zero_where(self.constant, *rounded_quotient(self._centred, divisor, 2 * self.power))
+        return _where(self.constant, *rounded_quotient(self._centred, divisor, 2 * self.power))
 
     @cached_property
     def mean_variance(self) -> tuple[Floats, Truths]:
         """The variances of the means, NaN where there is a single row, and where they are sure."""
-        n = Doubled.of(self.rows)
-        found, sure = self.variance_over(n * n * Doubled.of(self.rows - 1))
+        found, sure = self.variance_over(self.d * self.d * Doubled.of(self.rows - 1))
         return np.where(self.rows == 1, np.nan, found), sure
 
     def spread(self) -> tuple[Floats, Truths]:
         """The variances of the losses, and where they are sure."""
-        n = Doubled.of(self.rows)
-        return self.variance_over(n * n)
+        return self.variance_over(self.d * self.d)
 
     def difference(self, other: Plain) -> tuple[Floats, Truths]:
         """The means less those of others, over the same powers, and where they are sure."""
-        n, m = Doubled.of(self.rows), Doubled.of(other.rows)
-        return rounded_quotient(self.x * m - other.x * n, n * m, self.power)
+        return rounded_quotient(self.x * other.d - other.x * self.d, self.d * other.d, self.power)
 
     def shared(self, _mine: Plain, other: Plain) -> tuple[Floats, Truths]:
         """The covariances of the means with those of rows that these are a part of, and where they are sure."""
-        n = Doubled.of(self.rows)
-        return self.variance_over(n * n * Doubled.of(other.rows))
-
-    def _zero_where(self, where: Truths, found: Floats, sure: Truths) -> tuple[Floats, Truths]:
-        return np.where(where, 0.0, found), sure | where
+        return self.variance_over(self.d * self.d * other.d)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from lossops.at_once import Plain
+from lossops.at_once import AtOnce, numbers_of
 from lossops.kernels.accumulate import INFINITE, SCORED
 from lossops.reliability import Reliability
 from lossops.rounding import Doubled, rounded_quotient, value_of
@@ -18,7 +17,7 @@ from lossops.samples import ONE, Exact, Sample, UnitValues, exact_sum
 from lossops.statistics import reach, reaches
 from lossops.sums import Sums
 
-__all__ = ["Calibration", "PlainCalibrations", "calibrations"]
+__all__ = ["Calibration", "CalibrationsAtOnce", "calibrations"]
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -118,8 +117,8 @@ def _interval(
     return (0.0 if mean == 0 else max(centre - width, 0.0)), (1.0 if mean == 1 else min(centre + width, 1.0))
 
 
-class PlainCalibrations:
-    """What `calibrations` gives, of rows that are independent and count 1 each, for all entries at once.
+class CalibrationsAtOnce:
+    """What `calibrations` gives, of rows that are independent, for all entries at once.
 
     The entries are all rows of each group that has one, and then those of the bins.
 
@@ -162,33 +161,31 @@ class PlainCalibrations:
         sample = Sample.of(self._found.sums, place)
         return Exact(0) if sample is None else abs(exact_sum(*self._found.prediction(place)) - sample.firsts["x"])
 
-    @cached_property
-    def _plain(self) -> Plain | None:
-        return Plain.of(self._sums)
-
     def numbers(self) -> tuple[Mapping[str, npt.NDArray[np.generic]], Truths] | None:
         """Return the attributes of `Calibration` by name, masked where None, and of which entries they are sure.
 
-        None where rows have weights.
+        None where means have denominators of their own.
         """
-        plain = self._plain
+        plain = numbers_of(self._sums)
         if plain is None:
             return None
         with np.errstate(all="ignore"):
             prediction, label, power, usable = self._over_one_power(plain)
-            n = Doubled.of(plain.rows)
+            of_mean = power - plain.powers[1]
             gap, gap_usable = self._gaps(prediction, label, power, usable)
             nothing = (prediction.high == 0.0) & (prediction.error == 0.0)
-            mean_prediction, sure = rounded_quotient(prediction, n, power)
+            mean_prediction, sure = rounded_quotient(prediction, plain.d, of_mean)
             mean_label, label_sure = plain.mean
             ratio, ratio_sure = rounded_quotient(prediction, label)
-            error, error_sure = rounded_quotient(gap, n, power)
+            error, error_sure = rounded_quotient(gap, plain.d, of_mean)
             variance, variance_sure = plain.mean_variance
-            low, high = _plain_intervals(mean_label, np.sqrt(variance), plain.rows, self._confidence)
+            weight, weight_sure = plain.weight_sum()
+            sizes, sizes_sure = plain.sizes()
+            low, high = _intervals(mean_label, np.sqrt(variance), sizes, plain.rows - 1, self._confidence)
         numbers: dict[str, npt.NDArray[np.generic]] = {
             "bin": np.ma.array(self.bins, mask=self.bins < 0),
             "rows": plain.rows,
-            "weight_sum": plain.rows.astype(np.float64),
+            "weight_sum": weight,
             "mean_prediction": np.where(nothing, 0.0, mean_prediction),
             "mean_label": mean_label,
             "ci_low": np.ma.array(low, mask=plain.rows < 2),
@@ -197,17 +194,17 @@ class PlainCalibrations:
             "error": error,
         }
         sure = (sure | nothing) & label_sure & (ratio_sure | nothing | plain.zero) & error_sure
-        return numbers, sure & variance_sure & usable & gap_usable
+        return numbers, sure & variance_sure & weight_sure & sizes_sure & usable & gap_usable
 
-    def _over_one_power(self, plain: Plain) -> tuple[Doubled, Doubled, Integers, Truths]:
+    def _over_one_power(self, plain: AtOnce) -> tuple[Doubled, Doubled, Integers, Truths]:
         """Return the sums of probabilities and of labels over the same powers of two, these, and where that goes."""
         parts = (self._whole, self._found)
         digits, tops = (
             np.concatenate(arrays) for arrays in zip(*((one.digits, one.tops) for one in parts), strict=True)
         )
         prediction, power = value_of(digits[:, 0], tops[:, 0])
-        power = np.where(prediction.high == 0.0, plain.power, power)
-        shift = np.where(plain.zero, 0, plain.power - power)
+        power = np.where(prediction.high == 0.0, plain.powers[0], power)
+        shift = np.where(plain.zero, 0, plain.powers[0] - power)
         usable = plain.usable & (np.abs(shift) < _MOST_SHIFT) & (np.abs(power) < _MOST_SHIFT)
         shift, power = np.where(usable, shift, 0), np.where(usable, power, 0)
         return prediction, plain.x.scaled(shift), power, usable
@@ -236,11 +233,13 @@ class PlainCalibrations:
         return Doubled(high, low, error), holds
 
 
-def _plain_intervals(mean: Floats, error: Floats, rows: Integers, confidence: float) -> tuple[Floats, Floats]:
+def _intervals(
+    mean: Floats, error: Floats, sizes: Floats, freedom: Integers, confidence: float
+) -> tuple[Floats, Floats]:
     """The ends of `_interval` of many, in the same operations."""
     spread = mean * (1 - mean)
-    size = np.where((error > 0) & (spread > 0), spread / (error * error), rows)
-    squared = reaches(rows - 1, confidence) * reaches(rows - 1, confidence)
+    size = np.where((error > 0) & (spread > 0), spread / (error * error), sizes)
+    squared = reaches(freedom, confidence) * reaches(freedom, confidence)
     centre = (mean + squared / (2 * size)) / (1 + squared / size)
     width = np.sqrt(squared * (spread + squared / (4 * size)) / size) / (1 + squared / size)
     low, high = np.maximum(centre - width, 0.0), np.minimum(centre + width, 1.0)

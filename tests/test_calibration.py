@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 from sklearn.calibration import calibration_curve
 
-from lossops.calibration import PlainCalibrations, calibrations
+from lossops.calibration import CalibrationsAtOnce, calibrations
 from lossops.evaluation import publish_scores, utc_now
 from lossops.reliability import Reliability, probability_bins
 from lossops.report import Report
@@ -180,18 +180,20 @@ PROBABILITIES: dict[str, Callable[[np.random.Generator, int], npt.NDArray[np.flo
 }
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("rows", [1, 3, 40])
 @pytest.mark.parametrize("kind", PROBABILITIES)
-def test_at_once_as_one_by_one(kind: str, rows: int, soft: bool) -> None:
+def test_at_once_as_one_by_one(kind: str, rows: int, soft: bool, weighted: bool) -> None:
     """Numbers of all entries at once have the bits of those of exact integers; most are not computed twice."""
     random = np.random.default_rng(rows)
     groups, size = 500, 500 * rows
     probabilities = PROBABILITIES[kind](random, size)
     labels = random.random(size) if soft else (random.random(size) < 0.5).astype(float)
     reasons = (random.random(size) < 0.1).astype(np.uint8)
-    found = Reliability.of_rows(10, labels, probabilities, None, reasons, random.integers(0, groups, size), None)
-    at_once = PlainCalibrations(found, groups, 0.95)
+    weights = random.random(size) if weighted else None
+    found = Reliability.of_rows(10, labels, probabilities, weights, reasons, random.integers(0, groups, size), None)
+    at_once = CalibrationsAtOnce(found, groups, 0.95)
     given = at_once.numbers()
     assert given is not None
     order = np.lexsort((at_once.bins, at_once.groups))
@@ -199,10 +201,3 @@ def test_at_once_as_one_by_one(kind: str, rows: int, soft: bool) -> None:
     expected = [vars(one) for own in calibrations(found, groups, None, 0.95) for one in own]
     assert pa.table(columns).to_pylist() == expected
     assert given[1][at_once.there].mean() > (0.9 if kind == "uniform" else 0.2)
-
-
-def test_weights_are_taken_one_by_one(frame: pd.DataFrame) -> None:
-    labels, probabilities, weights = (frame[name].to_numpy(float) for name in ("y", "p", "w"))
-    groups, reasons = np.zeros(len(frame), dtype=np.int64), np.zeros(len(frame), dtype=np.uint8)
-    found = Reliability.of_rows(10, labels, probabilities, weights, reasons, groups, None)
-    assert PlainCalibrations(found, 1, 0.95).numbers() is None

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lossops.at_once import AtOnce, numbers_of
-from lossops.calibration import Calibration, PlainCalibrations, calibrations
+from lossops.calibration import Calibration, CalibrationsAtOnce, calibrations
 from lossops.comparisons import Contrast, Difference, compare, contrast, infinitely_worse, plain_contrasts
 from lossops.disclosure import Place, hidden_slices
 from lossops.groups import GroupKey, Keys
@@ -320,13 +320,13 @@ class CellResults:
         found = {key: contrast(one, self.overall, self.confidence, complement=complement) for key, one in pairs}
         return {key: one for key, one in found.items() if one is not None}
 
-    def plain_calibrations(self, number: int) -> PlainCalibrations | None:
+    def calibrations_at_once(self, number: int) -> CalibrationsAtOnce | None:
         """Calibration of all groups of a slice at once; None where there is none, or rows share units."""
         table = self.table(number)
         found = table.reliability.get(self._cell)
         if found is None or found.units is not None:
             return None
-        return PlainCalibrations(found, len(table.keys), self.confidence)
+        return CalibrationsAtOnce(found, len(table.keys), self.confidence)
 
     def calibrations(self, number: int) -> dict[GroupKey, list[Calibration]]:
         """Calibration of each group of a slice, where the loss is of a probability."""

@@ -84,7 +84,7 @@ def calibration_table(results: Results, schema: pa.Schema) -> pa.Table:
 
 def _calibration_columns(results: Results, task: Task, number: int, schema: pa.Schema) -> pa.Table | None:
     """Return the rows of one slice at once; None where that does not go."""
-    found = results.cell(task.cell).plain_calibrations(number)
+    found = results.cell(task.cell).calibrations_at_once(number)
     numbers = None if found is None else found.numbers()
     if found is None or numbers is None:
         return None
